@@ -1,0 +1,13 @@
+/**
+ * A small seeded generator (mulberry32): uniform in [0, 1), the same sequence for the same seed on every machine.
+ * Not for secrets. Passed down as `random: () => number` to floors that may not import this one.
+ */
+export function seededRandom(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}

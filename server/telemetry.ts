@@ -50,6 +50,7 @@ export const counterNames = [
   'over_delivered_nanos',
   'charged_nanos',
   'cost_nanos',
+  'expected_clicks',
   'capped',
   'throttled',
   'budget_refused',

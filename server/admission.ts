@@ -1,0 +1,55 @@
+import { LoadLadder } from './load-ladder.ts';
+import { rungs } from './rungs.ts';
+
+export type AdmissionLimits = {
+  /** Requests that one serving thread holds at once; beyond it they are turned away with 204. */
+  readonly inFlightMax: number;
+  /** What the ML part of a request may take, queueing included. */
+  readonly mlBudgetMs: number;
+};
+
+/** Where a request starts, or why it is turned away. */
+export type Admission = { readonly rung: number } | 'IN_FLIGHT_FULL' | 'TOO_LATE';
+
+/** Cost of one rung as served lately: an exponential mean over about 64 requests, of what a request spends in this thread. */
+const costMemory = 1 / 64;
+
+/**
+ * Lets requests in on the dearest rung that still meets their deadline: the load ladder gives the start, and the predicted
+ * finish (own cost so far, waiting rows of the scoring queue) may take a cheaper one. Refusing is the last resort.
+ */
+export class AdmissionControl {
+  readonly ladder = new LoadLadder();
+  readonly #limits: AdmissionLimits;
+  readonly #serviceMs: Float64Array;
+  inFlight = 0;
+
+  constructor(limits: AdmissionLimits) {
+    this.#limits = limits;
+    // Before anything was served: 1 ms for a full request, by cost share for the others.
+    this.#serviceMs = Float64Array.from(rungs, (rung) => rung.costShare);
+  }
+
+  /** `headWaitMs` = predicted wait for a scoring thread; `leftMs` = what is left until the deadline. */
+  admit(leftMs: number, headWaitMs: number): Admission {
+    if (this.inFlight >= this.#limits.inFlightMax) return 'IN_FLIGHT_FULL';
+    for (let rung = this.ladder.startRung; rung < rungs.length; rung++) {
+      const usesHead = rungs[rung]!.scorer === 'head';
+      const waitMs = usesHead ? headWaitMs : 0;
+      const finishMs = waitMs + this.#serviceMs[rung]!;
+      if (finishMs <= leftMs && (!usesHead || finishMs <= this.#limits.mlBudgetMs)) return { rung };
+    }
+    return 'TOO_LATE';
+  }
+
+  /** Tells what a request on a rung took from arrival to answer, without the wait for a scoring thread. */
+  served(rung: number, serviceMs: number): void {
+    if (!(serviceMs >= 0)) return;
+    const known = this.#serviceMs[rung]!;
+    this.#serviceMs[rung] = known + (Math.min(serviceMs, 50) - known) * costMemory;
+  }
+
+  serviceMsOf(rung: number): number {
+    return this.#serviceMs[rung]!;
+  }
+}

@@ -1,0 +1,44 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { AdmissionControl } from '#server/admission.ts';
+import { rungs } from '#server/rungs.ts';
+
+const limits = { inFlightMax: 4, mlBudgetMs: 10 };
+const lightRanker = rungs.findIndex((rung) => rung.name === 'light-ranker');
+
+test('an idle server starts at the top', () => {
+  expect(new AdmissionControl(limits).admit(100, 0)).toEqual({ rung: 0 });
+});
+
+test('a long scoring queue takes the rung that needs no scoring thread', () => {
+  expect(new AdmissionControl(limits).admit(100, 50)).toEqual({ rung: lightRanker });
+});
+
+test('what cannot be in time on any rung is turned away', () => {
+  expect(new AdmissionControl(limits).admit(0.01, 0)).toBe('TOO_LATE');
+});
+
+test('beyond the limit of requests in flight it turns away', () => {
+  const admission = new AdmissionControl(limits);
+  admission.inFlight = 4;
+  expect(admission.admit(100, 0)).toBe('IN_FLIGHT_FULL');
+});
+
+test('learns what a rung costs', () => {
+  const admission = new AdmissionControl(limits);
+  for (let request = 0; request < 1000; request++) admission.served(0, 12);
+  expect(admission.serviceMsOf(0)).toBeCloseTo(12, 1);
+  expect(admission.admit(100, 0)).toEqual({ rung: 1 });
+});
+
+test('never admits what its own prediction says is late', () => {
+  fc.assert(
+    fc.property(fc.double({ min: 0, max: 200, noNaN: true }), fc.double({ min: 0, max: 200, noNaN: true }), (leftMs, waitMs) => {
+      const admission = new AdmissionControl(limits);
+      const verdict = admission.admit(leftMs, waitMs);
+      if (typeof verdict === 'string') return true;
+      const wait = rungs[verdict.rung]!.scorer === 'head' ? waitMs : 0;
+      return wait + admission.serviceMsOf(verdict.rung) <= leftMs;
+    }),
+  );
+});

@@ -5,7 +5,7 @@ import type { MarketLayout } from './layout.ts';
 import { LoggingPolicy } from './logging-policy.ts';
 import { ages, categories, countries, devices, genders, segments, segmentsPerUserMax, sizeClasses } from './words.ts';
 
-const factorCount = 6;
+const factorCount = 4;
 /** What the log shows on average; calibrated a little above, since repeated views tire (about −6 % over a week). */
 const baseClickRate = 0.0213;
 const baseConversionRate = 0.05;
@@ -17,20 +17,20 @@ const calibrationDraws = 40_000;
 const spread = {
   category: 0.48,
   advertiser: 0.36,
-  lineItem: 0.28,
-  ad: 0.15,
+  lineItem: 0.22,
+  ad: 0.1,
   size: 0.3,
-  site: 0.46,
+  site: 0.5,
   device: 0.22,
   hour: 0.22,
   country: 0.15,
   age: 0.2,
   gender: 0.1,
   segment: 0.16,
-  person: 0.18,
+  person: 0.12,
   taste: 0.82,
   siteTaste: 0.3,
-  interestMatch: 1,
+  interestMatch: 1.1,
   siteMatch: 0.8,
   fatigue: 0.15,
 } as const;
@@ -187,7 +187,7 @@ export class World {
     return logit;
   }
 
-  /** Four fifths of a person's taste follow from what the profile says, one fifth is their own. */
+  /** Of the variance of a person's taste about 95 % follows from what the profile says, the rest is their own. */
   #makeUser(user: number): void {
     const { layout } = this;
     const at = user * factorCount;
@@ -208,7 +208,7 @@ export class World {
       let sum =
         0.45 * this.#ageFactors[age * factorCount + d]! +
         0.35 * this.#genderFactors[gender * factorCount + d]! +
-        0.35 * hashNormal(this.#seed, kind.factor + 10, at + d);
+        0.22 * hashNormal(this.#seed, kind.factor + 10, at + d);
       for (let place = start; place < start + held; place += 1) {
         sum += share * this.#segmentFactors[(layout.userSegments[place]! - 1) * factorCount + d]!;
       }
@@ -226,7 +226,7 @@ export class World {
       hashNormal(this.#seed, kind.factor + which, index * factorCount + d);
     for (let d = 0; d < factorCount; d += 1) {
       this.#adFactors[ad * factorCount + d] =
-        0.8 * part(20, category, d) + 0.45 * part(21, advertiser, d) + 0.3 * part(22, item, d) + 0.2 * part(23, ad, d);
+        0.9 * part(20, category, d) + 0.35 * part(21, advertiser, d) + 0.15 * part(22, item, d) + 0.1 * part(23, ad, d);
     }
     this.#adBias[ad] = this.#lineItemBias(item) + spread.ad * hashNormal(this.#seed, kind.ad, ad);
     this.#adMade[ad] = 1;

@@ -74,7 +74,7 @@ function prebuild(plan: LoadPlan): Buffer[] {
 
 /** Reads `content-length` out of a head; 0 when there is none (204, 304). */
 function contentLength(head: Buffer, headLength: number): number {
-  for (let from = 0; ; ) {
+  for (let from = 0; ;) {
     const at = head.indexOf(lengthName, from);
     if (at < 0 || at > headLength) return 0;
     from = at + lengthName.length;

@@ -55,7 +55,12 @@ export type LoadReport = {
   readonly timeline: readonly { readonly answered: number; readonly bids: number; readonly maxMs: number }[];
 };
 
-export const loadLimits = { secondsMax: 600, ratePerSecondMax: 100_000, connectionsMax: 1000, plannedMax: 20_000_000 } as const;
+export const loadLimits = {
+  secondsMax: 600,
+  ratePerSecondMax: 100_000,
+  connectionsMax: 1000,
+  plannedMax: 20_000_000,
+} as const;
 
 /**
  * Sends the planned load from a child process and reports. Open loop: starts are scheduled before anything is sent and never wait
@@ -72,7 +77,8 @@ export async function runLoad(plan: LoadPlan): Promise<LoadReport> {
     plan.connections <= loadLimits.connectionsMax &&
     planned <= loadLimits.plannedMax &&
     plan.requests.length > 0;
-  if (!fits) throw new Error(`A load beyond ${JSON.stringify(loadLimits)}: ${plan.ratePerSecond}/s for ${plan.seconds} s`);
+  if (!fits)
+    throw new Error(`A load beyond ${JSON.stringify(loadLimits)}: ${plan.ratePerSecond}/s for ${plan.seconds} s`);
   const child = fork(join(import.meta.dirname, 'load-generator-child.ts'), [], {
     serialization: 'advanced',
     execArgv: ['--max-semi-space-size=16'],
@@ -113,7 +119,9 @@ export type MaxRateSearch = {
 const searchStepsMax = 24;
 
 /** The highest rate that is accepted: doubling from `startRate`, then halving the gap. Rate 0 and no report when even 1/64 of the start fails. */
-export async function findMaxRate(search: MaxRateSearch): Promise<{ ratePerSecond: number; report: LoadReport | undefined }> {
+export async function findMaxRate(
+  search: MaxRateSearch,
+): Promise<{ ratePerSecond: number; report: LoadReport | undefined }> {
   let accepted = 0;
   let refused = Number.POSITIVE_INFINITY;
   let best: LoadReport | undefined;

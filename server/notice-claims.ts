@@ -1,0 +1,48 @@
+/** What a notice is about. Each kind has a signature of its own: a token of one kind is not valid as another. */
+export const noticeKinds = ['win', 'bill', 'loss', 'view', 'click', 'conversion'] as const;
+export type NoticeKind = (typeof noticeKinds)[number];
+
+/** 0 CPM, 1 CPC, 2 CPA: as in the catalog. */
+export type PriceType = 0 | 1 | 2;
+
+/** Everything a notice needs, signed into it, so that any pod may receive it. Shared by all notices of one bid. */
+export type NoticeClaims = {
+  /** The two halves of the auction id. */
+  readonly auctionHigh: number;
+  readonly auctionLow: number;
+  readonly impIndex: number;
+  readonly adId: string;
+  readonly priceType: PriceType;
+  /** The bid's price per impression in nanos: the ceiling of what an exchange may charge us. */
+  readonly bidNanos: number;
+  /** What the advertiser owes for one event of the price type (per impression, click or conversion), in nanos. */
+  readonly chargeNanos: number;
+  /** Slot of the budget reservation and the generation it was taken in; −1 = none. */
+  readonly reservationHandle: number;
+  readonly reservationGeneration: number;
+  readonly reservedNanos: number;
+  /** 64-bit hash of the user key for caps, in two halves; 0, 0 without consent. */
+  readonly userHashHigh: number;
+  readonly userHashLow: number;
+  /** Epoch milliseconds, whole. */
+  readonly issuedAtMs: number;
+  readonly isTest: boolean;
+  /** Where a click goes; '' = nowhere (204). Only the click token carries it. */
+  readonly clickUrl: string;
+};
+
+/** The six tokens of one bid: base64url text, safe in a URL. */
+export type NoticeTokens = Readonly<Record<NoticeKind, string>>;
+
+/** What was read back from a token. `expiresAtMs` follows from its kind. */
+export type VerifiedNotice = { readonly kind: NoticeKind; readonly claims: NoticeClaims; readonly expiresAtMs: number };
+
+/** What settlement did with a notice. All are ordinary outcomes and answer 204 (or the click's 302). */
+export type Settlement =
+  | 'CHARGED'
+  | 'RECORDED'
+  | 'REPEATED'
+  | 'RELEASED'
+  | 'BUDGET_EXHAUSTED'
+  | 'TEST'
+  | 'UNKNOWN_AD';

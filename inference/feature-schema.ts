@@ -42,7 +42,7 @@ export const contextFieldNames = [
 
 /**
  * Per-candidate numbers of the head. The first four are the light ranker's logit for click and its parts, so the head
- * learns what the linear model got wrong; the rest are facts about the pair. Unused places stay 0.
+ * learns what the linear model got wrong; the rest are facts about the pair. Unused places stay 0; the last is always 1.
  */
 export const crossFeatureNames = [
   'light_logit',
@@ -60,7 +60,7 @@ export const crossFeatureNames = [
   'hour_sin',
   'hour_cos',
   'reserved_14',
-  'reserved_15',
+  'one',
 ] as const;
 
 /** Vocabulary id of a word in a field: 0 when unknown. Build once per field, ask per request. */

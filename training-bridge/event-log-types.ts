@@ -1,0 +1,43 @@
+import type { DictionaryRow } from './event-records.ts';
+import type { EventLogFault } from './errors.ts';
+
+/** Crosses threads by postMessage / workerData: one per serving thread, made by the main thread. */
+export type LogChannelShared = {
+  readonly auctions: SharedArrayBuffer;
+  readonly notices: SharedArrayBuffer;
+  /** Shared by all channels of a log: doorbells, fault, counters. */
+  readonly state: SharedArrayBuffer;
+};
+
+/** How the wait for the disk ended: 'DURABLE', or why the caller must answer 503. */
+export type DurableOutcome = 'DURABLE' | EventLogFault;
+
+export type EventLogStatus = {
+  readonly fault: EventLogFault | undefined;
+  readonly segmentCount: number;
+  readonly bytes: number;
+  readonly auctionsWritten: number;
+  readonly auctionsDropped: number;
+  readonly noticesWritten: number;
+  readonly syncs: number;
+  readonly tornBytes: number;
+};
+
+export type EventLogLimits = {
+  /** A segment that has grown past this is closed and the next one begun. */
+  readonly segmentBytesMax: number;
+  /** Old segments go when all together are larger. */
+  readonly totalBytesMax: number;
+  /** Segments younger than this stay whatever their size: their notice ids still guard against repetition. */
+  readonly keepMsMin: number;
+  /** Bytes taken from the rings and written at once. */
+  readonly batchBytesMax: number;
+  /** Auctions wait at most this long in the ring before they are written. */
+  readonly flushMsMax: number;
+  /** Pause between two fdatasyncs: notices that come meanwhile share the next one. */
+  readonly syncMsMin: number;
+  /** After a fault the write is tried again this often. */
+  readonly retryMs: number;
+};
+
+export type { DictionaryRow };

@@ -1,0 +1,257 @@
+import { auctionLimits } from '#training-bridge/event-records.ts';
+import type { BidRequest } from './bid-request.ts';
+import type { CandidateColumns, CandidateStage } from './candidate-stage.ts';
+import { fillContextWords } from './context-words.ts';
+import type { Flight } from './flight.ts';
+import type { AuctionPort, RetrievalPort, ScoringOutcome, ScoringPort, ServingModel, UserPort } from './pipeline-ports.ts';
+import { rungNames, rungs } from './rungs.ts';
+import { counterIndex, gaugeIndex, stageSeries, type Telemetry } from './telemetry.ts';
+
+/** What a user has seen: see auction/frequency-caps.ts. Fills the flight's views and capped line items. */
+export type CapsPort = { lookup(flight: Flight, nowMs: number): void };
+
+export type AuctionFlowContext = {
+  readonly columns: CandidateColumns;
+  readonly retrieval: RetrievalPort;
+  readonly candidates: CandidateStage;
+  readonly users: UserPort;
+  readonly caps: CapsPort;
+  readonly scoring: ScoringPort;
+  readonly auction: AuctionPort;
+  readonly telemetry: Telemetry;
+  readonly now: () => number;
+  /** The model that new requests take; each request takes it once. */
+  readonly model: () => ServingModel;
+  readonly candidateCountMax: number;
+  readonly precutMax: number;
+  readonly mlBudgetMs: number;
+};
+
+const lightRung = rungNames.indexOf('light-ranker');
+const { crossDimension, userDimension } = auctionLimits;
+/** Losers per auction whose full features are logged, for training on what was not shown. */
+const loggedLoserCount = 4;
+
+/**
+ * The part of an auction that both roles share: who is it, what could be shown, score, calibrate, decide. Runs to the end at
+ * once on the rungs without a head, else when the scoring threads have answered; `flight.done` is called exactly once.
+ */
+export class AuctionFlow {
+  readonly #context: AuctionFlowContext;
+  readonly #flightOfSlot = new Map<number, Flight>();
+  readonly #models = new Map<Flight, ServingModel>();
+
+  constructor(context: AuctionFlowContext) {
+    this.#context = context;
+  }
+
+  run(flight: Flight, request: BidRequest): void {
+    const { telemetry, now } = this.#context;
+    const model = this.#context.model();
+    this.#models.set(flight, model);
+    flight.request = request;
+    const startedMs = now();
+    this.#whoIsIt(flight, request, startedMs);
+    const knownMs = now();
+    telemetry.record(stageSeries.lookup, knownMs - startedMs);
+    this.#whatCouldBeShown(flight, request, model, knownMs);
+    telemetry.record(stageSeries.retrieve, now() - knownMs);
+    if (flight.draft.candidateCount === 0) return this.#finish(flight, model);
+    if (rungs[flight.rung]!.scorer === 'head' && this.#sendToHead(flight, request, model)) return;
+    this.#finish(flight, model);
+  }
+
+  #whoIsIt(flight: Flight, request: BidRequest, nowMs: number): void {
+    const { users, caps } = this.#context;
+    const { draft } = flight;
+    const { key } = request.user;
+    flight.userRow = key === '' ? 0 : users.rowOf(key);
+    const ids = users.idsOf(flight.userRow);
+    flight.userIds.set(ids);
+    draft.userIdCount = key === '' ? 0 : ids.length;
+    draft.userIds.set(ids);
+    draft.userKey = key;
+    draft.userRow = flight.userRow === 0 ? 0xffff_ffff : flight.userRow;
+    if (key !== '') caps.lookup(flight, nowMs);
+  }
+
+  #whatCouldBeShown(flight: Flight, request: BidRequest, model: ServingModel, nowMs: number): void {
+    const { retrieval, candidates, telemetry } = this.#context;
+    const rung = rungs[flight.rung]!;
+    const perImpMax = Math.floor(flight.draft.candidateCapacity / request.imps.length);
+    const wanted = Math.max(1, Math.min(perImpMax, Math.ceil(this.#context.candidateCountMax * rung.candidateShare)));
+    const precut = Math.max(wanted, Math.ceil(this.#context.precutMax * rung.precutShare));
+    fillContextWords(flight.words, request.place, request.device, nowMs);
+    retrieval.begin(request, nowMs);
+    for (const imp of request.imps) {
+      this.#contextOf(flight, request, imp.index, model);
+      const usesRanker = rung.scorer !== 'prior';
+      if (usesRanker) model.ranker.prepare(flight.contextIds, flight.userIds);
+      candidates.select(flight, imp.index, precut, wanted, usesRanker ? model.ranker : undefined);
+      const { throttled, capped } = candidates.counts;
+      if (throttled > 0) telemetry.count(counterIndex.throttled, throttled);
+      if (capped > 0) telemetry.count(counterIndex.capped, capped);
+    }
+  }
+
+  /** The imp's size is part of the context, so ids and request vector are made per imp. */
+  #contextOf(flight: Flight, request: BidRequest, impIndex: number, model: ServingModel): void {
+    flight.words.size = sizeWordOf(request, impIndex);
+    model.vocabulary.idsInto(flight.words, flight.contextIds);
+  }
+
+  /** False when the ring has no room: the light ranker then answers. */
+  #sendToHead(flight: Flight, request: BidRequest, model: ServingModel): boolean {
+    const { scoring, users, telemetry, now } = this.#context;
+    const startedMs = now();
+    const { draft } = flight;
+    const userVector = users.vectorOf(flight.userRow);
+    for (const imp of request.imps) {
+      const count = flight.candidateCounts[imp.index]!;
+      if (count === 0) continue;
+      const slot = scoring.begin(count);
+      if (slot < 0) {
+        // What was begun is given back; what was submitted will still come and is awaited by nobody.
+        telemetry.count(counterIndex.scoring_full);
+        this.#forget(flight);
+        flight.rung = lightRung;
+        return false;
+      }
+      const first = flight.firstCandidate[imp.index]!;
+      this.#contextOf(flight, request, imp.index, model);
+      if (request.imps.length > 1) model.ranker.prepare(flight.contextIds, flight.userIds);
+      const vector = scoring.userOf(slot);
+      model.requestVectorInto(vector, userVector, flight.contextIds);
+      const adIds = scoring.adIdsOf(slot);
+      for (let index = 0; index < count; index++) adIds[index] = draft.candidateAdRow[first + index]!;
+      const cross = scoring.crossOf(slot);
+      model.crossInto(cross, draft.candidateAdRow, first, count, flight);
+      flight.cross.set(cross.subarray(0, count * crossDimension), first * crossDimension);
+      if (imp.index === 0) {
+        draft.userVectorCount = userDimension;
+        draft.userVector.set(vector.subarray(0, userDimension));
+        draft.contextIdCount = model.vocabulary.fieldCount;
+        draft.contextIds.set(flight.contextIds);
+      }
+      flight.slots[imp.index] = slot;
+      flight.pendingSlots++;
+      this.#flightOfSlot.set(slot, flight);
+    }
+    flight.submittedMs = now();
+    telemetry.record(stageSeries.features, flight.submittedMs - startedMs);
+    const mlDeadlineMs = Math.min(flight.deadlineMs, flight.submittedMs + this.#context.mlBudgetMs);
+    for (const imp of request.imps) {
+      if (flight.slots[imp.index]! >= 0) scoring.submit(flight.slots[imp.index]!, model.slot, mlDeadlineMs);
+    }
+    return flight.pendingSlots > 0;
+  }
+
+  #forget(flight: Flight): void {
+    for (const [impIndex, slot] of flight.slots.entries()) {
+      if (slot < 0) continue;
+      this.#flightOfSlot.delete(slot);
+      this.#context.scoring.release(slot);
+      flight.slots[impIndex] = -1;
+    }
+    flight.pendingSlots = 0;
+  }
+
+  /** The scoring threads are done with a slot. One late or failed imp moves its whole request to the light ranker. */
+  finished(slot: number, outcome: ScoringOutcome): void {
+    const flight = this.#flightOfSlot.get(slot);
+    if (flight === undefined) return;
+    this.#flightOfSlot.delete(slot);
+    const { telemetry, scoring, now } = this.#context;
+    if (outcome === 'SCORED') {
+      const claimedMs = scoring.claimedMsOf(slot);
+      const nowMs = now();
+      telemetry.record(stageSeries.queue, claimedMs - flight.submittedMs);
+      telemetry.record(stageSeries.score, nowMs - claimedMs);
+      telemetry.gauge(gaugeIndex.scoring_queue_wait_ms, claimedMs - flight.submittedMs);
+    } else {
+      telemetry.count(outcome === 'FAILED' ? counterIndex.scoring_failed : counterIndex.scoring_late);
+      flight.rung = lightRung;
+    }
+    if (--flight.pendingSlots === 0) this.#finish(flight, this.#models.get(flight)!);
+  }
+
+  /** Calibrate, then expected value, floors, budgets and price. */
+  #finish(flight: Flight, model: ServingModel): void {
+    const { auction, scoring, telemetry, now } = this.#context;
+    this.#models.delete(flight);
+    const startedMs = now();
+    const { draft } = flight;
+    const request = flight.request!;
+    const rung = rungs[flight.rung]!;
+    for (const imp of request.imps) {
+      const slot = flight.slots[imp.index]!;
+      const first = flight.firstCandidate[imp.index]!;
+      const count = flight.candidateCounts[imp.index]!;
+      const logits = rung.scorer === 'head' && slot >= 0 ? scoring.logitsOf(slot) : undefined;
+      this.#calibrate(flight, model, first, count, logits);
+      if (slot >= 0) {
+        scoring.release(slot);
+        flight.slots[imp.index] = -1;
+      }
+    }
+    telemetry.count(counterIndex.predictions, draft.candidateCount);
+    draft.rung = flight.rung;
+    draft.modelId = model.modelId;
+    draft.calibratorId = model.calibratorId;
+    if (draft.candidateCount > 0) auction.decide(draft, flight.userHashHigh, flight.userHashLow);
+    else draft.impWinner.fill(-1);
+    if (rung.scorer === 'head') draft.keepFeatures(flight.cross, 0, loggedLoserCount);
+    telemetry.record(stageSeries.auction, now() - startedMs);
+    flight.done(flight);
+  }
+
+  #calibrate(flight: Flight, model: ServingModel, first: number, count: number, logits: Float32Array | undefined): void {
+    const { draft } = flight;
+    const { calibrator, scorer } = rungs[flight.rung]!;
+    for (let index = 0; index < count; index++) {
+      const at = first + index;
+      const row = draft.candidateAdRow[at]!;
+      if (scorer === 'prior') {
+        this.#prior(flight, at);
+        continue;
+      }
+      const click = logits === undefined ? flight.lightLogits[at]! : logits[index * 2]!;
+      const conversion = logits === undefined ? model.lightConversionLogit(row) : logits[index * 2 + 1]!;
+      draft.candidateClickLogit[at] = click;
+      draft.candidateClickQ30[at] = model.clickQ30(calibrator, click);
+      draft.candidateConversionQ30[at] = model.conversionQ30(calibrator, conversion);
+    }
+  }
+
+  /** Without any model: what the line item itself expects. */
+  #prior(flight: Flight, at: number): void {
+    const { adLineItem, liPriorClickQ30, liPriorConversionQ30 } = this.#context.columns;
+    const { draft } = flight;
+    const lineItem = adLineItem[draft.candidateAdRow[at]!]!;
+    draft.candidateClickLogit[at] = 0;
+    draft.candidateClickQ30[at] = liPriorClickQ30[lineItem]!;
+    draft.candidateConversionQ30[at] = liPriorConversionQ30[lineItem]!;
+  }
+}
+
+/** The size word of an imp as the model knows it: its first banner size, else its kind. */
+function sizeWordOf(request: BidRequest, impIndex: number): string {
+  const imp = request.imps[impIndex]!;
+  const size = imp.banner?.sizes[0];
+  if (size !== undefined) return sizeWord(size.width, size.height);
+  return imp.video !== undefined ? 'video' : imp.native !== undefined ? 'native' : '';
+}
+
+const sizeWords = new Map<number, string>();
+/** Bounded: a caller that sends every size there is does not fill the memory. */
+const sizeWordCountMax = 4096;
+
+export function sizeWord(width: number, height: number): string {
+  const key = width * 65_536 + height;
+  let word = sizeWords.get(key);
+  if (word === undefined) {
+    word = `banner:${width}x${height}`;
+    if (sizeWords.size < sizeWordCountMax) sizeWords.set(key, word);
+  }
+  return word;
+}

@@ -1,0 +1,113 @@
+import type { Flight } from './flight.ts';
+import type { AuctionPort, RankerPort, RetrievalPort } from './pipeline-ports.ts';
+import { TopCandidates } from './top-candidates.ts';
+
+/** The columns of the catalog that ranking reads: see auction/catalog.ts. */
+export type CandidateColumns = {
+  readonly adLineItem: Uint32Array;
+  readonly liPriceType: Uint8Array;
+  readonly liBidNanos: Float64Array;
+  readonly liQualityQ30: Uint32Array;
+  readonly liPriorClickQ30: Uint32Array;
+  readonly liPriorConversionQ30: Uint32Array;
+};
+
+export type CandidateCounts = { eligible: number; throttled: number; capped: number };
+
+const q30One = 2 ** 30;
+
+/**
+ * "What could be shown" for one imp: targeting index → pacing and caps → light ranker → the best by expected value. The
+ * buffers belong to the stage, one per serving thread; nothing is allocated per candidate.
+ */
+export class CandidateStage {
+  readonly #columns: CandidateColumns;
+  readonly #retrieval: RetrievalPort;
+  readonly #auction: AuctionPort;
+  readonly #eligible: Uint32Array;
+  readonly #logits: Float32Array;
+  readonly #places: Uint32Array;
+  readonly #top: TopCandidates;
+  /** Of the last call. */
+  readonly counts: CandidateCounts = { eligible: 0, throttled: 0, capped: 0 };
+
+  constructor(columns: CandidateColumns, retrieval: RetrievalPort, auction: AuctionPort, precutMax: number) {
+    this.#columns = columns;
+    this.#retrieval = retrieval;
+    this.#auction = auction;
+    this.#eligible = new Uint32Array(precutMax);
+    this.#logits = new Float32Array(precutMax);
+    this.#places = new Uint32Array(precutMax);
+    this.#top = new TopCandidates(precutMax);
+  }
+
+  /**
+   * Appends the best `wanted` candidates of an imp to the flight's draft and returns how many. Without a ranker (rung `prior`)
+   * the line items' own priors rank.
+   */
+  select(flight: Flight, impIndex: number, precut: number, wanted: number, ranker: RankerPort | undefined): number {
+    const { draft } = flight;
+    const { adLineItem, liPriceType, liBidNanos, liPriorClickQ30, liPriorConversionQ30, liQualityQ30 } = this.#columns;
+    const eligible = this.#eligible;
+    const logits = this.#logits;
+    const keys = this.#top.keys;
+    const count = this.#retrieval.select(impIndex, precut, eligible);
+    if (ranker !== undefined) ranker.score(eligible, count, logits);
+    const auctionHash = draft.auctionIdLow;
+    let throttled = 0;
+    let capped = 0;
+    for (let place = 0; place < count; place++) {
+      const lineItem = adLineItem[eligible[place]!]!;
+      if (!this.#auction.passesPacing(lineItem, auctionHash)) {
+        keys[place] = 0;
+        throttled++;
+        continue;
+      }
+      if (flight.cappedCount > 0 && isCapped(flight, lineItem)) {
+        keys[place] = 0;
+        capped++;
+        continue;
+      }
+      const priceType = liPriceType[lineItem]!;
+      let value = liBidNanos[lineItem]! * liQualityQ30[lineItem]!;
+      if (priceType !== 0) {
+        value *= ranker === undefined ? liPriorClickQ30[lineItem]! / q30One : 1 / (1 + Math.exp(-logits[place]!));
+        if (priceType === 2) value *= liPriorConversionQ30[lineItem]! / q30One;
+      }
+      keys[place] = value;
+    }
+    this.counts.eligible = count;
+    this.counts.throttled = throttled;
+    this.counts.capped = capped;
+    const taken = this.#top.pick(count, Math.min(wanted, draft.candidateCapacity - draft.candidateCount), this.#places);
+    this.#append(flight, impIndex, taken);
+    return taken;
+  }
+
+  #append(flight: Flight, impIndex: number, taken: number): void {
+    const { draft } = flight;
+    const { adLineItem, liPriceType, liBidNanos, liQualityQ30 } = this.#columns;
+    const first = draft.candidateCount;
+    for (let index = 0; index < taken; index++) {
+      const place = this.#places[index]!;
+      const row = this.#eligible[place]!;
+      const lineItem = adLineItem[row]!;
+      const at = first + index;
+      draft.candidateImp[at] = impIndex;
+      draft.candidateAdRow[at] = row;
+      draft.candidateBidNanos[at] = liBidNanos[lineItem]!;
+      draft.candidatePriceType[at] = liPriceType[lineItem]!;
+      draft.candidateQualityQ30[at] = liQualityQ30[lineItem]!;
+      draft.candidateVerdict[at] = 0;
+      flight.lightLogits[at] = this.#logits[place]!;
+    }
+    draft.candidateCount = first + taken;
+    flight.firstCandidate[impIndex] = first;
+    flight.candidateCounts[impIndex] = taken;
+  }
+}
+
+function isCapped(flight: Flight, lineItem: number): boolean {
+  for (let index = 0; index < flight.cappedCount; index++) if (flight.cappedLineItems[index] === lineItem) return true;
+  return false;
+}

@@ -1,0 +1,87 @@
+import type { AuctionDraft } from '#training-bridge/event-records.ts';
+import type { BidRequest } from './bid-request.ts';
+import type { ContextVocabulary } from './context-words.ts';
+import type { RungName } from './rungs.ts';
+
+/**
+ * What the pipeline asks of the floors below, as small ports, so that a test can hand in its own and the pipeline can be read
+ * without them. `serving-thread.ts` fills them with the real ones.
+ */
+
+/** Requests to the scoring threads; a slot is one imp's candidates. See inference/scoring-client.ts. */
+export type ScoringPort = {
+  /** −1 when the ring is full. */
+  begin(rowCount: number): number;
+  userOf(slot: number): Float32Array;
+  adIdsOf(slot: number): Int32Array;
+  crossOf(slot: number): Float32Array;
+  submit(slot: number, modelSlot: number, deadlineMs: number): void;
+  /** rowCount × 2: click, conversion. Valid until `release`. */
+  logitsOf(slot: number): Float32Array;
+  claimedMsOf(slot: number): number;
+  release(slot: number): void;
+  predictedWaitMs(rowCount: number): number;
+};
+
+/** How a slot ended. */
+export type ScoringOutcome = 'SCORED' | 'TOO_LATE' | 'FAILED';
+
+/** Who is it: filled by one lookup. */
+export type UserPort = {
+  /** 0 = unknown. */
+  rowOf(key: string): number;
+  vectorOf(row: number): Float32Array;
+  /** age, gender, 8 segments: vocabulary ids, in the order of the schema's user fields after the identity. */
+  idsOf(row: number): Uint32Array;
+};
+
+/** The light ranker of the model in service. */
+export type RankerPort = {
+  prepare(contextIds: Uint32Array, userIds: Uint32Array): void;
+  score(rows: Uint32Array, count: number, logits: Float32Array): void;
+};
+
+/** The model in service, as one serving thread sees it; swapped as a whole. */
+export type ServingModel = {
+  readonly slot: number;
+  readonly modelId: string;
+  readonly calibratorId: string;
+  readonly vocabulary: ContextVocabulary;
+  readonly ranker: RankerPort;
+  /** u = stored user vector + Σ context embeddings. */
+  requestVectorInto(target: Float32Array, userVector: Float32Array, contextIds: Uint32Array): void;
+  /** The 16 numbers of each of `count` candidates, after `ranker.prepare`. */
+  crossInto(target: Float32Array, rows: Uint32Array, from: number, count: number, facts: CrossFacts): void;
+  /** Calibrated probability as Q30, at least 1; NaN logits give 0, which no auction sells. */
+  clickQ30(rung: RungName, logit: number): number;
+  conversionQ30(rung: RungName, logit: number): number;
+  /** Conversion logit of the light ranker, for the rungs without a head. */
+  lightConversionLogit(row: number): number;
+};
+
+/** What cross features need beside the ranker's parts. */
+export type CrossFacts = {
+  readonly contextIds: Uint32Array;
+  readonly userIds: Uint32Array;
+  /** Line items that this user has viewed in their windows, and how often. */
+  readonly viewCount: number;
+  readonly viewLineItems: Uint32Array;
+  readonly views: Uint32Array;
+};
+
+/** Finds what may be shown for one imp. */
+export type RetrievalPort = {
+  /** Prepares what holds for the whole request (blocks, user segments, place). */
+  begin(request: BidRequest, nowMs: number): void;
+  /** Ad rows for one imp, at most `limit`, in static rank order. */
+  select(impIndex: number, limit: number, out: Uint32Array): number;
+};
+
+/** Auction and money. */
+export type AuctionPort = {
+  passesPacing(lineItem: number, auctionHash: number): boolean;
+  /** Decides every imp of the draft: fills impWinner, impPriceNanos, reservations, candidateReason and verdicts. */
+  decide(draft: AuctionDraft, userHashHigh: number, userHashLow: number): void;
+  /** Gives back what a bid had reserved that will never be shown (late answer, test). */
+  giveBack(draft: AuctionDraft, imp: number): void;
+};

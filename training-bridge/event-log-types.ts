@@ -1,16 +1,4 @@
-import type { DictionaryRow } from './event-records.ts';
 import type { EventLogFault } from './errors.ts';
-
-/** Crosses threads by postMessage / workerData: one per serving thread, made by the main thread. */
-export type LogChannelShared = {
-  readonly auctions: SharedArrayBuffer;
-  readonly notices: SharedArrayBuffer;
-  /** Shared by all channels of a log: doorbells, fault, counters. */
-  readonly state: SharedArrayBuffer;
-};
-
-/** How the wait for the disk ended: 'DURABLE', or why the caller must answer 503. */
-export type DurableOutcome = 'DURABLE' | EventLogFault;
 
 export type EventLogStatus = {
   readonly fault: EventLogFault | undefined;
@@ -39,5 +27,3 @@ export type EventLogLimits = {
   /** After a fault the write is tried again this often. */
   readonly retryMs: number;
 };
-
-export type { DictionaryRow };

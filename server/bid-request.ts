@@ -11,7 +11,6 @@ export type BidRequest = {
   /** Accepted bid currencies, upper case; empty = USD only, by the specification. */
   readonly currencies: readonly string[];
   readonly imps: readonly BidImp[];
-  /** `source.ext.omidpn`-like extras are not kept: this is what targeting and the model read. */
   readonly place: BidPlace;
   readonly device: BidDevice;
   readonly user: BidUser;
@@ -38,7 +37,15 @@ export type VideoSlot = {
   readonly width: number;
   readonly height: number;
 };
-export type NativeSlot = { readonly version: string; readonly requestText: string };
+/** What a native slot asks for. `type` is the specification's image or data type; `charsMax` 0 = not stated. */
+export type NativeAsset = {
+  readonly id: number;
+  readonly isRequired: boolean;
+  readonly kind: 'title' | 'image' | 'data' | 'video';
+  readonly type: number;
+  readonly charsMax: number;
+};
+export type NativeSlot = { readonly version: string; readonly assets: readonly NativeAsset[] };
 
 export type BidImp = {
   readonly id: string;
@@ -48,6 +55,8 @@ export type BidImp = {
   readonly native: NativeSlot | undefined;
   /** Nanos per impression of `floorCurrency`, rounded up; 0 = none. Gross. A safe integer. */
   readonly floorNanos: number;
+  /** The same for a video ad: at least `floorNanos`, and the highest of `video.mincpmpersec` and `video.durfloors`. */
+  readonly videoFloorNanos: number;
   readonly floorCurrency: string;
   /** true: markup may hold https only. Undefined (not stated) is treated as false by the specification. */
   readonly isSecure: boolean;
@@ -130,7 +139,7 @@ export type RequestFault = {
 
 export const requestFaults = {
   BODY_EMPTY: 'The body is empty.',
-  BODY_NOT_JSON: 'The body is not JSON in UTF-8.',
+  BODY_NOT_JSON: 'The body is not JSON.',
   BODY_NOT_OBJECT: 'The body is not a JSON object.',
   BODY_ENCODING: 'The body cannot be decompressed.',
   BODY_TOO_LARGE: 'The body is larger than the limit once decompressed.',

@@ -15,6 +15,8 @@ export type AdminPorts = {
   metrics(): string;
   isReady(): boolean;
   overview(): unknown;
+  /** Fine latency counts per series since the start: two readings give the quantiles of what lay between. */
+  latency(): unknown;
   ads(after: number, limit: number): AdminAnswer;
   catalog(): AdminAnswer;
   changeCatalog(change: unknown): Promise<AdminAnswer>;
@@ -147,6 +149,8 @@ async function api(
   switch (`${method} ${id === '' ? path : path.slice(0, path.lastIndexOf('/'))}`) {
     case 'GET /admin/v1/overview':
       return { status: 200, body: ports.overview() };
+    case 'GET /admin/v1/latency':
+      return { status: 200, body: ports.latency() };
     case 'GET /admin/v1/ads':
       return ports.ads(boundedInteger(query.get('after'), 0, 2 ** 31), Math.max(1, boundedInteger(query.get('limit'), 100, 10_000)));
     case 'GET /admin/v1/catalog':

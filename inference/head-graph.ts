@@ -59,7 +59,12 @@ export function referenceHeadGraph(weights: HeadWeights, options: { readonly gat
 }
 
 /** The head of one candidate in float64, plain loops: what the graphs are checked against. */
-export function headLogits(weights: HeadWeights, user: ArrayLike<number>, ad: ArrayLike<number>, cross: ArrayLike<number>): number[] {
+export function headLogits(
+  weights: HeadWeights,
+  user: ArrayLike<number>,
+  ad: ArrayLike<number>,
+  cross: ArrayLike<number>,
+): number[] {
   const { dims } = weights;
   const x0 = [...Array.from(user), ...Array.from(ad), ...Array.from(cross)];
   const times = (x: readonly number[], matrix: Float32Array, columns: number, bias?: Float32Array): number[] =>
@@ -72,8 +77,14 @@ export function headLogits(weights: HeadWeights, user: ArrayLike<number>, ad: Ar
   };
   const relu = (values: readonly number[]): number[] => values.map((value) => Math.max(0, value));
   const x2 = crossLayer(crossLayer(x0, weights.v1, weights.u1, weights.b1), weights.v2, weights.u2, weights.b2);
-  const hidden = relu(times(relu(times(x0, weights.w1, dims.hidden1, weights.d1)), weights.w2, dims.hidden2, weights.d2));
+  const hidden = relu(
+    times(relu(times(x0, weights.w1, dims.hidden1, weights.d1)), weights.w2, dims.hidden2, weights.d2),
+  );
   const products = Array.from({ length: dims.user }, (_, index) => user[index]! * ad[index]!);
-  const parts = [times(x2, weights.wx, dims.heads, weights.bias), times(hidden, weights.wm, dims.heads), times(products, weights.g, dims.heads)];
+  const parts = [
+    times(x2, weights.wx, dims.heads, weights.bias),
+    times(hidden, weights.wm, dims.heads),
+    times(products, weights.g, dims.heads),
+  ];
   return Array.from({ length: dims.heads }, (_, head) => parts.reduce((sum, part) => sum + part[head]!, 0));
 }

@@ -6,7 +6,12 @@
 export type ElementType = 'float32' | 'float64' | 'float16' | 'int32' | 'int64' | 'uint8' | 'int8' | 'bool';
 /** A number, or a name for a size that is known only at run time. */
 export type Dimension = number | string;
-export type AttributeValue = number | string | readonly number[] | { readonly float: number } | { readonly floats: readonly number[] };
+export type AttributeValue =
+  | number
+  | string
+  | readonly number[]
+  | { readonly float: number }
+  | { readonly floats: readonly number[] };
 
 /** TensorProto.DataType. */
 const elementTypeCode: Readonly<Record<ElementType, number>> = {
@@ -139,7 +144,8 @@ export class GraphBuilder {
       for (const output of outputs) writer.text(2, output);
       writer.text(3, nodeName);
       writer.text(4, operator);
-      for (const [name, value] of Object.entries(attributes)) writer.message(5, (inner) => writeAttribute(inner, name, value));
+      for (const [name, value] of Object.entries(attributes))
+        writer.message(5, (inner) => writeAttribute(inner, name, value));
       if (options.domain !== undefined) writer.text(7, options.domain);
     });
     return outputs[0]!;

@@ -17,7 +17,12 @@ export type SplitHead = {
 };
 
 /** What a table holds besides the vectors: columns of a projection of x0 whose ad rows are worked out beforehand. */
-type Projection = { readonly name: string; readonly width: number; readonly matrix: Float32Array; readonly bias: Float32Array };
+type Projection = {
+  readonly name: string;
+  readonly width: number;
+  readonly matrix: Float32Array;
+  readonly bias: Float32Array;
+};
 
 /**
  * Splits the head so that a candidate costs about half of what it costs in one piece, and equals it but for rounding (1e-6).
@@ -35,7 +40,8 @@ type Projection = { readonly name: string; readonly width: number; readonly matr
  */
 export function splitHead(weights: HeadWeights): SplitHead {
   const { dims } = weights;
-  if (dims.heads !== 2 || dims.cross !== constantCrossFeature + 1) throw new RangeError('The split is written for 16 cross features and 2 heads.');
+  if (dims.heads !== 2 || dims.cross !== constantCrossFeature + 1)
+    throw new RangeError('The split is written for 16 cross features and 2 heads.');
   const projections = linearParts(weights);
   const vectors: SplitTable = { name: 'ad_vector', width: dims.ad };
   return {
@@ -77,7 +83,11 @@ function adPartGraph({ dims }: HeadWeights, projections: readonly Projection[]):
   const graph = new GraphBuilder('ad-part');
   graph.input('vector', 'float32', ['N', dims.ad]);
   for (const { name, width, matrix } of projections) {
-    const weight = graph.constant(`w_${name}`, [dims.ad, width], matrix.slice(dims.user * width, (dims.user + dims.ad) * width));
+    const weight = graph.constant(
+      `w_${name}`,
+      [dims.ad, width],
+      matrix.slice(dims.user * width, (dims.user + dims.ad) * width),
+    );
     graph.node('MatMul', ['vector', weight], {}, { outputs: [name] });
     graph.output(name, 'float32', ['N', width]);
   }
@@ -109,7 +119,9 @@ function serveGraph(weights: HeadWeights, projections: readonly Projection[]): U
     graph.constant(`wl_${name}`, [columns], constantRow);
     graph.constant(`wu_${name}`, [dims.user, columns], matrix.slice(0, dims.user * columns));
     const ofUser = graph.node('Unsqueeze', [graph.node('Gemm', ['user', `wu_${name}`, `wl_${name}`]), 'axis1']);
-    const shape = graph.node('Concat', [requestCount, integers(`shape_${name}`, constantCrossFeature, columns)], { axis: 0 });
+    const shape = graph.node('Concat', [requestCount, integers(`shape_${name}`, constantCrossFeature, columns)], {
+      axis: 0,
+    });
     const perRequest = graph.node('Concat', [graph.node('Expand', [`wc_${name}`, shape]), ofUser], { axis: 1 });
     return graph.node('Add', [graph.node('MatMul', ['cross', perRequest]), graph.node('Gather', [name, 'ad_ids'])]);
   };
@@ -137,7 +149,10 @@ function serveGraph(weights: HeadWeights, projections: readonly Projection[]): U
   graph.constant('user_matrix', [dims.user, rank * rank], userMatrix);
   graph.constant('u1_ac', [rank, adCross], u1AdCross);
   graph.constant('v2_ac', [adCross, rank], v2.slice(dims.user * rank));
-  const matrices = graph.node('Reshape', [graph.node('MatMul', ['user', 'user_matrix']), integers('matrices', -1, rank, rank)]);
+  const matrices = graph.node('Reshape', [
+    graph.node('MatMul', ['user', 'user_matrix']),
+    integers('matrices', -1, rank, rank),
+  ]);
   const vector = graph.node('Gather', ['ad_vector', 'ad_ids']);
   const adAndCross = graph.node('Concat', [vector, 'cross'], { axis: 2 });
   const bent = graph.node('Mul', [graph.node('MatMul', [h1, 'u1_ac']), adAndCross]);
@@ -154,7 +169,10 @@ function serveGraph(weights: HeadWeights, projections: readonly Projection[]): U
   const fromCross = graph.node('MatMul', [graph.node('Mul', [out, twice]), 'sums']);
 
   graph.constant('g', [1, dims.user, heads], weights.g);
-  const fromDot = graph.node('MatMul', [vector, graph.node('Mul', [graph.node('Unsqueeze', ['user', 'axisLast']), 'g'])]);
+  const fromDot = graph.node('MatMul', [
+    vector,
+    graph.node('Mul', [graph.node('Unsqueeze', ['user', 'axisLast']), 'g']),
+  ]);
   graph.node(
     'Add',
     [graph.node('Add', [fromCross, linear]), graph.node('Add', [fromMlp, fromDot])],

@@ -60,7 +60,8 @@ export async function startAdminServer(options: AdminOptions): Promise<{ port: n
   const server = createServer((request, response) => {
     answer(request, response, options, tokenDigest).catch((error: unknown) => {
       options.onError(error);
-      if (!response.headersSent) send(response, { status: 500, body: fault('INTERNAL', '', 'The request failed; the log says why.') });
+      if (!response.headersSent)
+        send(response, { status: 500, body: fault('INTERNAL', '', 'The request failed; the log says why.') });
       else response.destroy();
     });
   });
@@ -72,7 +73,10 @@ export async function startAdminServer(options: AdminOptions): Promise<{ port: n
     server.listen(options.port, options.host, resolve);
   });
   const address = server.address();
-  return { port: typeof address === 'object' && address !== null ? address.port : options.port, close: () => close(server) };
+  return {
+    port: typeof address === 'object' && address !== null ? address.port : options.port,
+    close: () => close(server),
+  };
 }
 
 function close(server: Server): Promise<void> {
@@ -128,7 +132,10 @@ async function answer(
   const isOpen = path === '/metrics' && isLoopback(request);
   if (!isOpen && !hasToken(request, tokenDigest)) {
     response.setHeader('www-authenticate', 'Bearer');
-    return send(response, { status: 401, body: fault('ADMIN_TOKEN_NEEDED', '', 'Send "authorization: Bearer TOKEN".') });
+    return send(response, {
+      status: 401,
+      body: fault('ADMIN_TOKEN_NEEDED', '', 'Send "authorization: Bearer TOKEN".'),
+    });
   }
   if (path === '/metrics') {
     response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' });
@@ -152,7 +159,10 @@ async function api(
     case 'GET /admin/v1/latency':
       return { status: 200, body: ports.latency() };
     case 'GET /admin/v1/ads':
-      return ports.ads(boundedInteger(query.get('after'), 0, 2 ** 31), Math.max(1, boundedInteger(query.get('limit'), 100, 10_000)));
+      return ports.ads(
+        boundedInteger(query.get('after'), 0, 2 ** 31),
+        Math.max(1, boundedInteger(query.get('limit'), 100, 10_000)),
+      );
     case 'GET /admin/v1/catalog':
       return ports.catalog();
     case 'GET /admin/v1/spend':
@@ -191,14 +201,18 @@ async function withBody(request: IncomingMessage, use: (body: unknown) => Promis
   let bytes = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     bytes += chunk.length;
-    if (bytes > bodyBytesMax) return { status: 413, body: fault('BODY_TOO_LARGE', '', `A body may hold ${bodyBytesMax} bytes.`) };
+    if (bytes > bodyBytesMax)
+      return { status: 413, body: fault('BODY_TOO_LARGE', '', `A body may hold ${bodyBytesMax} bytes.`) };
     chunks.push(chunk);
   }
   let body: unknown;
   try {
     body = JSON.parse(Buffer.concat(chunks).toString('utf8'));
   } catch (error) {
-    return { status: 400, body: fault('NOT_JSON', '', error instanceof Error ? error.message.slice(0, 200) : 'not JSON') };
+    return {
+      status: 400,
+      body: fault('NOT_JSON', '', error instanceof Error ? error.message.slice(0, 200) : 'not JSON'),
+    };
   }
   return use(body);
 }

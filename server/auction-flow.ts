@@ -3,7 +3,14 @@ import type { BidRequest } from './bid-request.ts';
 import type { CandidateColumns, CandidateStage } from './candidate-stage.ts';
 import { fillContextWords } from './context-words.ts';
 import type { Flight } from './flight.ts';
-import type { AuctionPort, RetrievalPort, ScoringOutcome, ScoringPort, ServingModel, UserPort } from './pipeline-ports.ts';
+import type {
+  AuctionPort,
+  RetrievalPort,
+  ScoringOutcome,
+  ScoringPort,
+  ServingModel,
+  UserPort,
+} from './pipeline-ports.ts';
 import { rungNames, rungs } from './rungs.ts';
 import { counterIndex, gaugeIndex, stageSeries, type Telemetry } from './telemetry.ts';
 
@@ -205,7 +212,13 @@ export class AuctionFlow {
     flight.done(flight);
   }
 
-  #calibrate(flight: Flight, model: ServingModel, first: number, count: number, logits: Float32Array | undefined): void {
+  #calibrate(
+    flight: Flight,
+    model: ServingModel,
+    first: number,
+    count: number,
+    logits: Float32Array | undefined,
+  ): void {
     const { draft } = flight;
     const { calibrator, scorer } = rungs[flight.rung]!;
     for (let index = 0; index < count; index++) {

@@ -16,7 +16,18 @@ export type ContextWords = {
 };
 
 export function newContextWords(): ContextWords {
-  return { site: '', site_category: '', surface: '', hour: '', day: '', device: '', os: '', country: '', size: '', language: '' };
+  return {
+    site: '',
+    site_category: '',
+    surface: '',
+    hour: '',
+    day: '',
+    device: '',
+    os: '',
+    country: '',
+    size: '',
+    language: '',
+  };
 }
 
 /** 0..23 and 0..6 as words: made once, so that a request makes no strings. */
@@ -49,7 +60,10 @@ export function dayOf(nowMs: number): number {
 
 /** Words → vocabulary ids, in the order of the schema's context fields. Fields that Gavelin's requests do not have stay 0. */
 export class ContextVocabulary {
-  readonly #fields: readonly { readonly word: keyof ContextWords | undefined; readonly ids: ReadonlyMap<string, number> }[];
+  readonly #fields: readonly {
+    readonly word: keyof ContextWords | undefined;
+    readonly ids: ReadonlyMap<string, number>;
+  }[];
 
   constructor(schema: FeatureSchema) {
     const known = newContextWords();

@@ -7,7 +7,6 @@ class BitText {
     this.#text = text;
   }
 
-
   /** −1 where the text holds no base64 digit. */
   bits(count: number): number {
     let value = 0;

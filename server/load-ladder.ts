@@ -34,7 +34,9 @@ export class LoadLadder {
   #closeWindow(nowMs: number): void {
     const standingMs = this.#smallestDelayMs;
     // Windows that passed without any observation were idle: each counts as calm.
-    const idleWindows = Number.isFinite(this.#windowStartMs) ? Math.floor((nowMs - this.#windowStartMs) / windowMs) - 1 : 0;
+    const idleWindows = Number.isFinite(this.#windowStartMs)
+      ? Math.floor((nowMs - this.#windowStartMs) / windowMs) - 1
+      : 0;
     this.#windowStartMs = nowMs;
     this.#smallestDelayMs = Number.POSITIVE_INFINITY;
     if (Number.isFinite(standingMs)) this.#judge(standingMs);

@@ -38,11 +38,4 @@ export type NoticeTokens = Readonly<Record<NoticeKind, string>>;
 export type VerifiedNotice = { readonly kind: NoticeKind; readonly claims: NoticeClaims; readonly expiresAtMs: number };
 
 /** What settlement did with a notice. All are ordinary outcomes and answer 204 (or the click's 302). */
-export type Settlement =
-  | 'CHARGED'
-  | 'RECORDED'
-  | 'REPEATED'
-  | 'RELEASED'
-  | 'BUDGET_EXHAUSTED'
-  | 'TEST'
-  | 'UNKNOWN_AD';
+export type Settlement = 'CHARGED' | 'RECORDED' | 'REPEATED' | 'RELEASED' | 'BUDGET_EXHAUSTED' | 'TEST' | 'UNKNOWN_AD';

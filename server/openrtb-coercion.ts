@@ -127,7 +127,10 @@ export class FieldReader {
     if (value === undefined || value === null) return noTexts;
     if (typeof value === 'string') {
       this.leniency.coercions++;
-      return value.split(',').map((each) => each.trim()).filter((each) => each !== '');
+      return value
+        .split(',')
+        .map((each) => each.trim())
+        .filter((each) => each !== '');
     }
     if (Array.isArray(value)) return this.#textsOf(value);
     this.fail('FIELD_TYPE', field, 'must be a list of strings');

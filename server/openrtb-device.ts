@@ -3,7 +3,17 @@ import { countryAlpha3 } from './country-codes.ts';
 import type { FieldReader, JsonObject } from './openrtb-coercion.ts';
 
 /** By OpenRTB `devicetype`: general mobile, PC, TV, phone, tablet, connected device, set-top box, out of home. */
-const typeByNumber: readonly BidDevice['type'][] = ['', 'phone', 'desktop', 'tv', 'phone', 'tablet', 'other', 'tv', 'other'];
+const typeByNumber: readonly BidDevice['type'][] = [
+  '',
+  'phone',
+  'desktop',
+  'tv',
+  'phone',
+  'tablet',
+  'other',
+  'tv',
+  'other',
+];
 
 const osByName: Readonly<Record<string, BidDevice['os']>> = {
   ios: 'ios',
@@ -56,7 +66,11 @@ export function primaryLanguage(tag: string): string {
 }
 
 /** Device and where it is. The user agent is asked only where the fields say nothing. */
-export function readDevice(reader: FieldReader, device: JsonObject | undefined, user: JsonObject | undefined): BidDevice {
+export function readDevice(
+  reader: FieldReader,
+  device: JsonObject | undefined,
+  user: JsonObject | undefined,
+): BidDevice {
   const deviceGeo = reader.object(device?.['geo']);
   const geo = deviceGeo?.['country'] === undefined ? (reader.object(user?.['geo']) ?? deviceGeo) : deviceGeo;
   const country = countryAlpha3(reader.text(geo?.['country'], 64));
@@ -66,7 +80,8 @@ export function readDevice(reader: FieldReader, device: JsonObject | undefined, 
   const type = typeByNumber[typeNumber] ?? '';
   const language = reader.text(device['language'], 64);
   const languageTag = reader.text(device['langb'], 64);
-  if (language !== '' && languageTag !== '' && primaryLanguage(language) !== primaryLanguage(languageTag)) reader.leniency.conflicts++;
+  if (language !== '' && languageTag !== '' && primaryLanguage(language) !== primaryLanguage(languageTag))
+    reader.leniency.conflicts++;
   return {
     type: type === '' ? typeFromAgent(agent) : type,
     os: osOf(reader.text(device['os'], 64), agent),

@@ -79,12 +79,14 @@ function requiredMimes(reader: FieldReader, value: unknown, field: string): read
 function durationFloorNanos(reader: FieldReader, video: JsonObject, durationSecondsMax: number): number {
   let highest = 0;
   const perSecond = floorNanos(reader, video['mincpmpersec'], 'video.mincpmpersec');
-  if (perSecond > 0 && Number.isFinite(durationSecondsMax)) highest = Math.min(perSecond * durationSecondsMax, Number.MAX_SAFE_INTEGER);
+  if (perSecond > 0 && Number.isFinite(durationSecondsMax))
+    highest = Math.min(perSecond * durationSecondsMax, Number.MAX_SAFE_INTEGER);
   const ranges = video['durfloors'];
   if (!Array.isArray(ranges)) return highest;
   for (let index = 0; index < ranges.length; index++) {
     const range = reader.object(ranges[index]);
-    if (range !== undefined) highest = Math.max(highest, floorNanos(reader, range['bidfloor'], `video.durfloors[${index}].bidfloor`));
+    if (range !== undefined)
+      highest = Math.max(highest, floorNanos(reader, range['bidfloor'], `video.durfloors[${index}].bidfloor`));
   }
   if (perSecond > 0 && ranges.length > 0) reader.leniency.conflicts++;
   return highest;
@@ -95,7 +97,11 @@ function readVideo(reader: FieldReader, video: JsonObject): { slot: VideoSlot; f
   const protocols = reader.numbers(video['protocols']);
   const oldProtocol = reader.number(video['protocol'], 0);
   const secondsMin = reader.count(video['minduration'], 'video.minduration', 0);
-  const secondsMax = reader.count(video['maxduration'] ?? video['poddur'], 'video.maxduration', Number.POSITIVE_INFINITY);
+  const secondsMax = reader.count(
+    video['maxduration'] ?? video['poddur'],
+    'video.maxduration',
+    Number.POSITIVE_INFINITY,
+  );
   const exactSeconds = reader.numbers(video['rqddurs']);
   // The two exclude each other: exact durations are the stricter reading, and win.
   const isExact = exactSeconds.length > 0;

@@ -7,11 +7,19 @@ const assetCountMax = 32;
 function assetOf(reader: FieldReader, asset: JsonObject): NativeAsset | undefined {
   const id = reader.number(asset['id'], 0);
   const isRequired = reader.flag(asset['required']) === 1;
-  if (isObject(asset['title'])) return { id, isRequired, kind: 'title', type: 0, charsMax: reader.number(asset['title']['len'], 0) };
-  if (isObject(asset['img'])) return { id, isRequired, kind: 'image', type: reader.number(asset['img']['type'], 3), charsMax: 0 };
+  if (isObject(asset['title']))
+    return { id, isRequired, kind: 'title', type: 0, charsMax: reader.number(asset['title']['len'], 0) };
+  if (isObject(asset['img']))
+    return { id, isRequired, kind: 'image', type: reader.number(asset['img']['type'], 3), charsMax: 0 };
   if (isObject(asset['data'])) {
     const data = asset['data'];
-    return { id, isRequired, kind: 'data', type: reader.number(data['type'], 0), charsMax: reader.number(data['len'], 0) };
+    return {
+      id,
+      isRequired,
+      kind: 'data',
+      type: reader.number(data['type'], 0),
+      charsMax: reader.number(data['len'], 0),
+    };
   }
   if (isObject(asset['video'])) return { id, isRequired, kind: 'video', type: 0, charsMax: 0 };
   return undefined;

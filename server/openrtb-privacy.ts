@@ -4,7 +4,9 @@ import type { FieldReader, JsonObject } from './openrtb-coercion.ts';
 
 /** The European Economic Area: where a request without a `gdpr` field is met as if consent had been refused. */
 const eea: ReadonlySet<string> = new Set(
-  'AUT BEL BGR CYP CZE DEU DNK ESP EST FIN FRA GRC HRV HUN IRL ISL ITA LIE LTU LUX LVA MLT NLD NOR POL PRT ROU SVK SVN SWE'.split(' '),
+  'AUT BEL BGR CYP CZE DEU DNK ESP EST FIN FRA GRC HRV HUN IRL ISL ITA LIE LTU LUX LVA MLT NLD NOR POL PRT ROU SVK SVN SWE'.split(
+    ' ',
+  ),
 );
 
 /** Longest user key: the longest in use are 64-byte hashes in hexadecimal; ten times that is a mistake. */
@@ -45,7 +47,12 @@ export function allowsProfile(consent: string): boolean {
   return (purposes & 0b1011) === 0b1011;
 }
 
-function gppRefuses(reader: FieldReader, gpp: string, applicable: readonly number[], sections: ReadonlyMap<number, string> | undefined): boolean {
+function gppRefuses(
+  reader: FieldReader,
+  gpp: string,
+  applicable: readonly number[],
+  sections: ReadonlyMap<number, string> | undefined,
+): boolean {
   if (gpp === '') return false;
   if (sections === undefined) {
     reader.leniency.ignored++;
@@ -60,7 +67,13 @@ function gppRefuses(reader: FieldReader, gpp: string, applicable: readonly numbe
   return false;
 }
 
-function refusalOf(reader: FieldReader, regs: JsonObject | undefined, device: JsonObject | undefined, user: JsonObject | undefined, country: string): PrivacyRefusal | '' {
+function refusalOf(
+  reader: FieldReader,
+  regs: JsonObject | undefined,
+  device: JsonObject | undefined,
+  user: JsonObject | undefined,
+  country: string,
+): PrivacyRefusal | '' {
   const regsExt = reader.object(regs?.['ext']);
   const userExt = reader.object(user?.['ext']);
   const isChild = newerFlag(reader, regs?.['coppa'], regsExt?.['coppa']) === 1;

@@ -79,7 +79,8 @@ function readImps(reader: FieldReader, value: unknown): readonly BidImp[] {
     }
     reader.impIndex = index;
     const read = readImp(reader, imp, index);
-    for (const earlier of imps) if (earlier.id === read.id) reader.fail('DUPLICATE_ID', 'id', 'repeats the id of an earlier impression');
+    for (const earlier of imps)
+      if (earlier.id === read.id) reader.fail('DUPLICATE_ID', 'id', 'repeats the id of an earlier impression');
     imps.push(read);
   }
   reader.impIndex = -1;
@@ -105,7 +106,8 @@ function readTmax(reader: FieldReader, value: unknown): number | undefined {
 function readCurrencies(reader: FieldReader, value: unknown): readonly string[] {
   const list = reader.restriction(value, 'cur');
   if (list.length === 1 && list[0] === 'USD') return list;
-  if (Array.isArray(value) && value.length > 0 && list.length === 0) reader.fail('FIELD_TYPE', 'cur', 'must be a list of strings');
+  if (Array.isArray(value) && value.length > 0 && list.length === 0)
+    reader.fail('FIELD_TYPE', 'cur', 'must be a list of strings');
   return list.map((each) => each.toUpperCase());
 }
 
@@ -125,7 +127,8 @@ function readPlace(reader: FieldReader, request: JsonObject): BidPlace {
   if ((site !== undefined && app !== undefined) || (dooh !== undefined && place !== dooh)) {
     reader.fail('CONFLICT', 'site', 'only one of site, app and dooh may be present');
   }
-  const domain = reader.text(place['domain'], textCharsMax) || (site === undefined ? '' : hostOf(reader.text(site['page'], 8192)));
+  const domain =
+    reader.text(place['domain'], textCharsMax) || (site === undefined ? '' : hostOf(reader.text(site['page'], 8192)));
   return {
     kind: site === undefined ? (app === undefined ? 'dooh' : 'app') : 'site',
     id: reader.text(place['id'], textCharsMax),
@@ -165,5 +168,7 @@ function readBlocks(reader: FieldReader, request: JsonObject): BidBlocks {
 }
 
 function domains(list: readonly string[]): readonly string[] {
-  return list.length === 0 ? list : list.map((each) => each.trim().toLowerCase().replace(/\.+$/u, '')).filter((each) => each !== '');
+  return list.length === 0
+    ? list
+    : list.map((each) => each.trim().toLowerCase().replace(/\.+$/u, '')).filter((each) => each !== '');
 }

@@ -33,7 +33,9 @@ function isTooDeep(body: Uint8Array): boolean {
  * The JSON object in a body, or what is wrong. Bytes that are not UTF-8 become U+FFFD, lone surrogates stay; a byte order
  * mark is skipped. `kind` tells the two apart: an object of the body is wrapped, so that its own fields cannot be mistaken for ours.
  */
-export function parseJsonObject(body: Uint8Array): { readonly kind: 'object'; readonly object: JsonObject } | RequestFault {
+export function parseJsonObject(
+  body: Uint8Array,
+): { readonly kind: 'object'; readonly object: JsonObject } | RequestFault {
   if (body.length === 0) return fault('BODY_EMPTY', 'is empty');
   if (isTooDeep(body)) return fault('TOO_DEEP', `nests deeper than ${jsonDepthMax}`);
   const hasMark = body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf;

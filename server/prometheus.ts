@@ -3,7 +3,8 @@ import { counterNames, gaugeNames, histogramNames, type Telemetry } from './tele
 
 /** Upper bounds (seconds) of the published histograms: from 10 µs, 1-2.5-5 per decade. */
 const boundsSeconds: readonly number[] = [
-  1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 7.5e-3, 1e-2, 1.5e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1, 2.5, 10,
+  1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 7.5e-3, 1e-2, 1.5e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1,
+  2.5, 10,
 ];
 
 /** Money is counted in nanos inside and published in currency units. */
@@ -34,14 +35,16 @@ export function renderPrometheus(threads: readonly Telemetry[], extra: readonly 
   }
   for (const name of gaugeNames) {
     lines.push(`# TYPE gavelin_${name} gauge`);
-    for (const [index, thread] of threads.entries()) lines.push(`gavelin_${name}{thread="${index}"} ${thread.gaugeValue(name)}`);
+    for (const [index, thread] of threads.entries())
+      lines.push(`gavelin_${name}{thread="${index}"} ${thread.gaugeValue(name)}`);
   }
   for (const family of ['stage', 'rung', 'event_loop_lag'] as const) {
     const metric = `gavelin_${family === 'event_loop_lag' ? family : `${family}_latency`}_seconds`;
     lines.push(`# TYPE ${metric} histogram`);
     for (const [series, name] of histogramNames.entries()) {
       const [ownFamily, label] = name.split(':');
-      if (ownFamily === family) lines.push(...histogramLines(metric, label === undefined ? {} : { [family]: label }, threads, series));
+      if (ownFamily === family)
+        lines.push(...histogramLines(metric, label === undefined ? {} : { [family]: label }, threads, series));
     }
   }
   for (const { name, help, type, samples } of extra) {
@@ -63,7 +66,8 @@ function histogramLines(
   let bucket = 0;
   for (const bound of boundsSeconds) {
     // A fine bucket belongs to the first bound at or above its upper edge: never reported faster than it was.
-    while (bucket < histogramBucketCount && bucketFloorUs(bucket + 1) <= bound * 1e6 * (1 + 1e-9)) cumulative += counts[bucket++]!;
+    while (bucket < histogramBucketCount && bucketFloorUs(bucket + 1) <= bound * 1e6 * (1 + 1e-9))
+      cumulative += counts[bucket++]!;
     lines.push(`${metric}_bucket${labelText({ ...labels, le: String(bound) })} ${cumulative}`);
   }
   const total = counts.reduce((sum, count) => sum + count, 0);

@@ -58,7 +58,13 @@ export const counterNames = [
 export type CounterName = (typeof counterNames)[number];
 
 /** What a serving thread last measured. Names become `gavelin_<name>`. */
-export const gaugeNames = ['event_loop_lag_ms', 'load_level', 'in_flight', 'scoring_queue_wait_ms', 'admission_wait_ms'] as const;
+export const gaugeNames = [
+  'event_loop_lag_ms',
+  'load_level',
+  'in_flight',
+  'scoring_queue_wait_ms',
+  'admission_wait_ms',
+] as const;
 export type GaugeName = (typeof gaugeNames)[number];
 
 /** Latency series: every stage, then `total` once per rung, then the event loop's lag. */

@@ -13,7 +13,8 @@ const palette = ['#2f7de1', '#e1862f', '#2fa66a', '#b04fd0', '#d0454f', '#8a8f98
 
 async function ask(path) {
   const answer = await fetch(path, { headers: { authorization: `Bearer ${token}` } });
-  if (answer.status === 401) throw new Error('This page needs the link with the token that the server printed at start.');
+  if (answer.status === 401)
+    throw new Error('This page needs the link with the token that the server printed at start.');
   if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
   return answer.json();
 }
@@ -119,13 +120,19 @@ function show(data) {
     column((s) => s.stageP99Ms.score),
   ]);
   const views = rolling(samples, 'notices_view', 60);
-  const share = (key) => rolling(samples, key, 60).map((value, index) => (views[index] > 0 ? value / views[index] : null));
+  const share = (key) =>
+    rolling(samples, key, 60).map((value, index) => (views[index] > 0 ? value / views[index] : null));
   ctr.setData([times, share('expected_clicks'), share('notices_click')]);
   revenue.setData([times, column((s) => s.counts.charged_nanos / 1e9), column((s) => s.counts.cost_nanos / 1e9)]);
   const rungNames = Object.keys(samples.at(-1)?.rungCounts ?? {});
   rung ??= chart('chart-rung', rungNames, percent);
   const answered = column((s) => Object.values(s.rungCounts).reduce((sum, count) => sum + count, 0));
-  rung.setData([times, ...rungNames.map((name) => column((s) => s.rungCounts[name]).map((n, i) => (answered[i] > 0 ? n / answered[i] : null)))]);
+  rung.setData([
+    times,
+    ...rungNames.map((name) =>
+      column((s) => s.rungCounts[name]).map((n, i) => (answered[i] > 0 ? n / answered[i] : null)),
+    ),
+  ]);
 
   const last = samples.at(-1);
   const clicks = totals.notices_click;
@@ -164,7 +171,16 @@ function show(data) {
   );
   table(
     byId('auctions'),
-    [['auction'], ['at'], ['rung'], ['imps', true], ['candidates', true], ['winner'], ['pCTR', true], ['price CPM', true]],
+    [
+      ['auction'],
+      ['at'],
+      ['rung'],
+      ['imps', true],
+      ['candidates', true],
+      ['winner'],
+      ['pCTR', true],
+      ['price CPM', true],
+    ],
     data.auctions.map((auction) => [
       auctionLink(auction.auctionId),
       new Date(auction.timeMs).toLocaleTimeString(),

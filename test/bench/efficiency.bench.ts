@@ -5,7 +5,8 @@ import { maxRate, rounded, withServer } from '../support/server-bench.ts';
 
 export const bench: Bench = {
   name: 'efficiency',
-  about: 'CPU of 1,000 candidates of the unsplit head in a bare onnxruntime loop ÷ CPU of 1,000 candidates bid over HTTP, at 70 % load',
+  about:
+    'CPU of 1,000 candidates of the unsplit head in a bare onnxruntime loop ÷ CPU of 1,000 candidates bid over HTTP, at 70 % load',
   async run(mode, progress) {
     return withServer(mode, async (server) => {
       progress(1, 4, 'bare loop');

@@ -15,7 +15,11 @@ export const bench: Bench = {
       progress(2, 2, 'done');
       const figures: Record<string, number> = { ratePerSecond: Math.round(ratePerSecond) };
       for (const stage of stages) {
-        for (const [name, share] of [['p50', 0.5], ['p99', 0.99], ['p999', 0.999]] as const) {
+        for (const [name, share] of [
+          ['p50', 0.5],
+          ['p99', 0.99],
+          ['p999', 0.999],
+        ] as const) {
           const value = measured.quantileMs(`stage:${stage}`, share);
           if (Number.isFinite(value)) figures[`${stage}_${name}_ms`] = rounded(value);
         }

@@ -7,7 +7,8 @@ const deadlineMs = 100;
 
 export const bench: Bench = {
   name: 'overload',
-  about: 'bids per second inside the deadline at 2× the highest rate ÷ at 0.9×, with the rungs that gave them and the time to recover',
+  about:
+    'bids per second inside the deadline at 2× the highest rate ÷ at 0.9×, with the rungs that gave them and the time to recover',
   async run(mode, progress) {
     return withServer(mode, async (server) => {
       const highest = await maxRate(server, (rate) => progress(0, 4, `trying ${rate}/s`));
@@ -35,7 +36,9 @@ export const bench: Bench = {
           bidsRatioAnyTime: rounded(gross),
           p99FromDueMs: rounded(over.report.fromDue.p99Ms),
           p99ServerMs: rounded(over.quantileMs('stage:total', 0.99)),
-          rungShares: Object.fromEntries(Object.entries(over.rungShares).map(([rung, share]) => [rung, rounded(share)])),
+          rungShares: Object.fromEntries(
+            Object.entries(over.rungShares).map(([rung, share]) => [rung, rounded(share)]),
+          ),
           byStatus: over.report.byStatus,
           unanswered: over.report.unanswered,
           recoveryMs,

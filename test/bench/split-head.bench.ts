@@ -29,7 +29,11 @@ function feedsOf(requestCount: number, tables: ReadonlyMap<string, ort.Tensor>, 
     },
     whole: {
       user: userTensor,
-      user_rows: new ort.Tensor('int32', Int32Array.from({ length: rows }, (_, row) => Math.floor(row / candidateCount)), [rows]),
+      user_rows: new ort.Tensor(
+        'int32',
+        Int32Array.from({ length: rows }, (_, row) => Math.floor(row / candidateCount)),
+        [rows],
+      ),
       ad_vectors: tables.get('ad_vector')!,
       ad_ids: new ort.Tensor('int32', ids, [rows]),
       cross: new ort.Tensor('float32', cross, [rows, servedDims.cross]),
@@ -39,7 +43,8 @@ function feedsOf(requestCount: number, tables: ReadonlyMap<string, ort.Tensor>, 
 
 export const bench: Bench = {
   name: 'split-head',
-  about: 'candidates/s of the split head ÷ of the head in one piece, both gathering from tables, 200 candidates a request',
+  about:
+    'candidates/s of the split head ÷ of the head in one piece, both gathering from tables, 200 candidates a request',
   async run(mode, progress) {
     const weights = randomHead(3);
     const split = splitHead(weights);
@@ -69,7 +74,8 @@ export const bench: Bench = {
         return ((cpuSeconds() - before) / runs / requestCount) * 1e6;
       };
       const [a, b] = [(await serve.run(feeds.split))['logits']!.data, (await whole.run(feeds.whole))['logits']!.data];
-      for (const [index, value] of (a as Float32Array).entries()) worst = Math.max(worst, Math.abs(value - (b as Float32Array)[index]!));
+      for (const [index, value] of (a as Float32Array).entries())
+        worst = Math.max(worst, Math.abs(value - (b as Float32Array)[index]!));
       const splitCosts: number[] = [];
       const wholeCosts: number[] = [];
       // Turn by turn, so that whatever else the machine does falls on both.
@@ -87,7 +93,13 @@ export const bench: Bench = {
       value: rounded(ratios[4]!),
       unit: 'whole ÷ split, CPU per candidate, batches of 4',
       better: 'higher',
-      figures: { ratio_1: rounded(ratios[1]!), ratio_4: rounded(ratios[4]!), ratio_8: rounded(ratios[8]!), ...figures, worstDifference: worst },
+      figures: {
+        ratio_1: rounded(ratios[1]!),
+        ratio_4: rounded(ratios[4]!),
+        ratio_8: rounded(ratios[8]!),
+        ...figures,
+        worstDifference: worst,
+      },
     };
   },
 };

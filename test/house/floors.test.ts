@@ -14,7 +14,8 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   test: ['deploy', 'server', 'training-bridge', 'inference', 'embeddings', 'auction'],
 };
 /** The only files that may read the environment: one composition root per process, and the table of settings. */
-const environmentReaders = /^(server\/config\.ts|server\/main\.ts|deploy\/(standalone|gavelin|controller)\.[jt]s|deploy\/.*-main\.ts|test\/)/u;
+const environmentReaders =
+  /^(server\/config\.ts|server\/main\.ts|deploy\/(standalone|gavelin|controller)\.[jt]s|deploy\/.*-main\.ts|test\/)/u;
 
 function sources(folder: string): string[] {
   return readdirSync(join(root, folder), { recursive: true, withFileTypes: true })

@@ -32,7 +32,8 @@ type Rows = { readonly users: Float32Array; readonly ids: Int32Array; readonly c
 function rows(requestCount: number, candidateCount: number, from: number): Rows {
   const random = seededRandom(from);
   const cross = normals(requestCount * candidateCount * servedDims.cross, 0.7, random);
-  for (let row = 0; row < requestCount * candidateCount; row++) cross[row * servedDims.cross + constantCrossFeature] = 1;
+  for (let row = 0; row < requestCount * candidateCount; row++)
+    cross[row * servedDims.cross + constantCrossFeature] = 1;
   return {
     users: normals(requestCount * servedDims.user, 0.5, random),
     ids: Int32Array.from({ length: requestCount * candidateCount }, () => Math.floor(random() * adCount)),
@@ -51,7 +52,8 @@ async function splitLogits({ users, ids, cross }: Rows, requestCount: number): P
   return logits!.data as Float32Array;
 }
 
-const slice = (data: Float32Array, row: number, width: number): Float32Array => data.subarray(row * width, (row + 1) * width);
+const slice = (data: Float32Array, row: number, width: number): Float32Array =>
+  data.subarray(row * width, (row + 1) * width);
 
 describe('the split head', () => {
   test('equals the head in one piece to 1e-5, whatever the batch', async () => {
@@ -107,6 +109,7 @@ describe('the split head', () => {
       4,
     );
     const expected = await splitLogits(alone, 1);
-    for (const [index, value] of expected.entries()) expect(Math.abs(together[3 * 32 + index]! - value)).toBeLessThanOrEqual(1e-6);
+    for (const [index, value] of expected.entries())
+      expect(Math.abs(together[3 * 32 + index]! - value)).toBeLessThanOrEqual(1e-6);
   });
 });

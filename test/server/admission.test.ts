@@ -33,12 +33,16 @@ test('learns what a rung costs', () => {
 
 test('never admits what its own prediction says is late', () => {
   fc.assert(
-    fc.property(fc.double({ min: 0, max: 200, noNaN: true }), fc.double({ min: 0, max: 200, noNaN: true }), (leftMs, waitMs) => {
-      const admission = new AdmissionControl(limits);
-      const verdict = admission.admit(leftMs, waitMs);
-      if (typeof verdict === 'string') return true;
-      const wait = rungs[verdict.rung]!.scorer === 'head' ? waitMs : 0;
-      return wait + admission.serviceMsOf(verdict.rung) <= leftMs;
-    }),
+    fc.property(
+      fc.double({ min: 0, max: 200, noNaN: true }),
+      fc.double({ min: 0, max: 200, noNaN: true }),
+      (leftMs, waitMs) => {
+        const admission = new AdmissionControl(limits);
+        const verdict = admission.admit(leftMs, waitMs);
+        if (typeof verdict === 'string') return true;
+        const wait = rungs[verdict.rung]!.scorer === 'head' ? waitMs : 0;
+        return wait + admission.serviceMsOf(verdict.rung) <= leftMs;
+      },
+    ),
   );
 });

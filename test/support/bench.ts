@@ -7,7 +7,9 @@ export type BenchReport = {
   readonly value: number;
   readonly unit: string;
   readonly better: 'higher' | 'lower';
-  readonly figures: Readonly<Record<string, number | string | boolean | readonly number[] | Readonly<Record<string, number | string>>>>;
+  readonly figures: Readonly<
+    Record<string, number | string | boolean | readonly number[] | Readonly<Record<string, number | string>>>
+  >;
 };
 
 export type BenchProgress = (done: number, total: number, what: string) => void;

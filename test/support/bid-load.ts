@@ -47,7 +47,12 @@ export type Measurement = {
 export async function measureBids(
   pod: Pod,
   bodies: readonly Uint8Array[],
-  plan: { readonly ratePerSecond: number; readonly seconds: number; readonly connections?: number; readonly warmUpSeconds?: number },
+  plan: {
+    readonly ratePerSecond: number;
+    readonly seconds: number;
+    readonly connections?: number;
+    readonly warmUpSeconds?: number;
+  },
 ): Promise<Measurement> {
   const latencyBefore = await readLatency(pod);
   const metricsBefore = await pod.metrics();

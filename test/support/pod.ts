@@ -26,7 +26,13 @@ export class Pod {
   readonly #ownsDataDir: boolean;
   readonly #output: { text: string };
 
-  private constructor(child: ChildProcess, ports: [number, number], dataDir: string, ownsDataDir: boolean, output: { text: string }) {
+  private constructor(
+    child: ChildProcess,
+    ports: [number, number],
+    dataDir: string,
+    ownsDataDir: boolean,
+    output: { text: string },
+  ) {
     this.child = child;
     [this.bidPort, this.adminPort] = ports;
     this.dataDir = dataDir;
@@ -42,7 +48,13 @@ export class Pod {
       {
         cwd: root,
         stdio: ['ignore', 'pipe', 'pipe'],
-        env: { ...process.env, GAVELIN_BID_PORT: '0', GAVELIN_ADMIN_PORT: '0', GAVELIN_DATA_DIR: dataDir, ...options.env },
+        env: {
+          ...process.env,
+          GAVELIN_BID_PORT: '0',
+          GAVELIN_ADMIN_PORT: '0',
+          GAVELIN_DATA_DIR: dataDir,
+          ...options.env,
+        },
       },
     );
     const output = { text: '' };
@@ -101,7 +113,9 @@ export class Pod {
   async metrics(): Promise<ReadonlyMap<string, number>> {
     const text = await (await fetch(`http://127.0.0.1:${this.adminPort}/metrics`)).text();
     const pairs = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
-    return new Map(pairs.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]));
+    return new Map(
+      pairs.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]),
+    );
   }
 
   async bid(body: unknown, headers: Readonly<Record<string, string>> = {}): Promise<Response> {

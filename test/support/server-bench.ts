@@ -6,7 +6,12 @@ import { Pod } from './pod.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 
-export type ServerBench = { readonly pod: Pod; readonly bodies: readonly Uint8Array[]; readonly size: DemoSize; readonly isFull: boolean };
+export type ServerBench = {
+  readonly pod: Pod;
+  readonly bodies: readonly Uint8Array[];
+  readonly size: DemoSize;
+  readonly isFull: boolean;
+};
 
 /** Starts a server on a demo market that benches share (made once, kept under .cache), runs `use`, and ends it. */
 export async function withServer<Result>(
@@ -51,7 +56,11 @@ export async function maxRate(
     precision: 0.05,
     run: async (rate) => {
       onStep(rate);
-      last = await measureBids(pod, bodies, { ratePerSecond: rate, seconds: isFull ? 5 : 1, warmUpSeconds: isFull ? 1 : 0 });
+      last = await measureBids(pod, bodies, {
+        ratePerSecond: rate,
+        seconds: isFull ? 5 : 1,
+        warmUpSeconds: isFull ? 1 : 0,
+      });
       return last.report;
     },
     accepts: () => {

@@ -21,7 +21,6 @@ export type AuctionFlowContext = {
   readonly columns: CandidateColumns;
   readonly retrieval: RetrievalPort;
   readonly candidates: CandidateStage;
-  readonly users: UserPort;
   readonly caps: CapsPort;
   readonly scoring: ScoringPort;
   readonly auction: AuctionPort;
@@ -58,7 +57,7 @@ export class AuctionFlow {
     this.#models.set(flight, model);
     flight.request = request;
     const startedMs = now();
-    this.#whoIsIt(flight, request, startedMs);
+    this.#whoIsIt(flight, request, model, startedMs);
     const knownMs = now();
     telemetry.record(stageSeries.lookup, knownMs - startedMs);
     this.#whatCouldBeShown(flight, request, model, knownMs);
@@ -68,8 +67,9 @@ export class AuctionFlow {
     this.#finish(flight, model);
   }
 
-  #whoIsIt(flight: Flight, request: BidRequest, nowMs: number): void {
-    const { users, caps } = this.#context;
+  #whoIsIt(flight: Flight, request: BidRequest, model: ServingModel, nowMs: number): void {
+    const { caps } = this.#context;
+    const { users } = model;
     const { draft } = flight;
     const { key } = request.user;
     flight.userRow = key === '' ? 0 : users.rowOf(key);
@@ -92,6 +92,10 @@ export class AuctionFlow {
     retrieval.begin(request, nowMs);
     for (const imp of request.imps) {
       this.#contextOf(flight, request, imp.index, model);
+      if (imp.index === 0) {
+        flight.draft.contextIdCount = model.vocabulary.fieldCount;
+        flight.draft.contextIds.set(flight.contextIds);
+      }
       const usesRanker = rung.scorer !== 'prior';
       if (usesRanker) model.ranker.prepare(flight.contextIds, flight.userIds);
       candidates.select(flight, imp.index, precut, wanted, usesRanker ? model.ranker : undefined);
@@ -109,10 +113,10 @@ export class AuctionFlow {
 
   /** False when the ring has no room: the light ranker then answers. */
   #sendToHead(flight: Flight, request: BidRequest, model: ServingModel): boolean {
-    const { scoring, users, telemetry, now } = this.#context;
+    const { scoring, telemetry, now } = this.#context;
     const startedMs = now();
     const { draft } = flight;
-    const userVector = users.vectorOf(flight.userRow);
+    const userVector = model.users.vectorOf(flight.userRow);
     for (const imp of request.imps) {
       const count = flight.candidateCounts[imp.index]!;
       if (count === 0) continue;
@@ -137,8 +141,6 @@ export class AuctionFlow {
       if (imp.index === 0) {
         draft.userVectorCount = userDimension;
         draft.userVector.set(vector.subarray(0, userDimension));
-        draft.contextIdCount = model.vocabulary.fieldCount;
-        draft.contextIds.set(flight.contextIds);
       }
       flight.slots[imp.index] = slot;
       flight.pendingSlots++;
@@ -195,6 +197,11 @@ export class AuctionFlow {
       const first = flight.firstCandidate[imp.index]!;
       const count = flight.candidateCounts[imp.index]!;
       const logits = rung.scorer === 'head' && slot >= 0 ? scoring.logitsOf(slot) : undefined;
+      if (rung.scorer === 'light') {
+        // Other requests may have used the ranker since this one's candidates were chosen.
+        this.#contextOf(flight, request, imp.index, model);
+        model.ranker.prepare(flight.contextIds, flight.userIds);
+      }
       this.#calibrate(flight, model, first, count, logits);
       if (slot >= 0) {
         scoring.release(slot);

@@ -73,10 +73,6 @@ export type Config = {
 /** Reads every setting before it complains, so that one restart shows every mistake. Throws with the whole list. */
 export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
   const problems: string[] = [];
-  const known = new Set<string>(Object.values(settings).map((setting) => setting.env));
-  for (const name of Object.keys(env)) {
-    if (name.startsWith('GAVELIN_') && !known.has(name) && !elsewhere.has(name)) problems.push(`${name} is no setting`);
-  }
   const values = Object.fromEntries(
     Object.entries(settings).map(([name, setting]) => [name, valueOf(setting, env[setting.env]?.trim(), problems)]),
   );
@@ -86,6 +82,15 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
 
 /** Read by tests and benches, never by a server. */
 const elsewhere = new Set(['GAVELIN_REQUIRE_SERVICES', 'GAVELIN_RESEARCH_DATA']);
+
+/**
+ * Names that look like settings and are none: likely typing errors, worth a warning. No reason to refuse, since a cluster may put
+ * names of its own there (`GAVELIN_SERVICE_HOST` for a service called gavelin).
+ */
+export function unknownSettings(env: Readonly<Record<string, string | undefined>>): readonly string[] {
+  const known = new Set<string>(Object.values(settings).map((setting) => setting.env));
+  return Object.keys(env).filter((name) => name.startsWith('GAVELIN_') && !known.has(name) && !elsewhere.has(name));
+}
 
 function valueOf(
   setting: NumberSetting | ChoiceSetting | TextSetting,

@@ -46,6 +46,8 @@ export type ServingModel = {
   readonly slot: number;
   readonly modelId: string;
   readonly calibratorId: string;
+  /** Profiles and vectors under this model's tower and vocabulary. */
+  readonly users: UserPort;
   readonly vocabulary: ContextVocabulary;
   readonly ranker: RankerPort;
   /** u = stored user vector + Σ context embeddings. */

@@ -17,6 +17,8 @@ export type NoticeClaims = {
   readonly bidNanos: number;
   /** What the advertiser owes for one event of the price type (per impression, click or conversion), in nanos. */
   readonly chargeNanos: number;
+  /** Calibrated click probability as Q30, as the bid used it: a view adds it to `expected_clicks`, to be compared with the clicks that come. */
+  readonly clickQ30: number;
   /** Slot of the budget reservation and the generation it was taken in; −1 = none. */
   readonly reservationHandle: number;
   readonly reservationGeneration: number;

@@ -1,0 +1,78 @@
+/** A monotone piecewise-linear map from logit to probability, clamped outside its knots. */
+export type Calibrator = {
+  /** Strictly rising. */
+  readonly logits: readonly number[];
+  /** Never falling, in (0, 1]; as many as logits. */
+  readonly probabilities: readonly number[];
+};
+
+/** Rungs that score with a model, each with a calibrator of its own: it was fitted on what that rung serves. */
+export const calibratedRungs = ['full', 'reduced', 'light-ranker'] as const;
+export type CalibratedRung = (typeof calibratedRungs)[number];
+
+export type HeadCalibrators = Readonly<Record<CalibratedRung, Calibrator>>;
+export type CalibrationHeads = { readonly click: HeadCalibrators; readonly conversion: HeadCalibrators };
+
+/** All calibrators of a model. `id` is the hash of `heads` (`calibrationId`); what a trainer leaves there is replaced on writing. */
+export type CalibrationSet = { readonly id: string; readonly heads: CalibrationHeads };
+
+const q30One = 2 ** 30;
+/** Isotonic fits of a million rows have dozens of steps; a thousand leaves room and bounds a hostile file. */
+export const knotCountMax = 1024;
+
+/** What is wrong with a calibrator, or undefined. */
+export function calibratorProblem({ logits, probabilities }: Calibrator): string | undefined {
+  if (!Array.isArray(logits) || !Array.isArray(probabilities)) return 'logits and probabilities must be lists';
+  if (logits.length !== probabilities.length) return 'as many probabilities as logits are needed';
+  if (logits.length === 0 || logits.length > knotCountMax) return `1 to ${knotCountMax} knots are needed`;
+  for (const [index, logit] of logits.entries()) {
+    const probability = probabilities[index]!;
+    if (!Number.isFinite(logit) || !Number.isFinite(probability)) return `knot ${index} is not a finite number`;
+    if (probability <= 0 || probability > 1) return `knot ${index}: a probability lies above 0 and at most at 1`;
+    if (index > 0 && logit <= logits[index - 1]!) return `knot ${index}: logits must rise`;
+    if (index > 0 && probability < probabilities[index - 1]!) return `knot ${index}: probabilities must not fall`;
+  }
+  return undefined;
+}
+
+/** A calibrator made ready to be asked hundreds of times per request. */
+export class CompiledCalibrator {
+  readonly #logits: Float64Array;
+  /** In units of 2⁻³⁰. */
+  readonly #values: Float64Array;
+  readonly #slopes: Float64Array;
+
+  constructor({ logits, probabilities }: Calibrator) {
+    this.#logits = Float64Array.from(logits);
+    this.#values = Float64Array.from(probabilities, (probability) => probability * q30One);
+    this.#slopes = Float64Array.from(logits, (logit, index) =>
+      index + 1 < logits.length ? (this.#values[index + 1]! - this.#values[index]!) / (logits[index + 1]! - logit) : 0,
+    );
+  }
+
+  /** Probability as Q30, 1 to 2³⁰; NaN gives 0, which no auction sells. */
+  q30(logit: number): number {
+    const logits = this.#logits;
+    const values = this.#values;
+    const last = logits.length - 1;
+    if (!(logit > logits[0]!)) return Number.isNaN(logit) ? 0 : atLeastOne(values[0]!);
+    if (logit >= logits[last]!) return atLeastOne(values[last]!);
+    let low = 0;
+    let high = last;
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if (logits[middle]! <= logit) low = middle;
+      else high = middle;
+    }
+    const past = logit - logits[low]!;
+    // A slope between knots that nearly touch may be infinite.
+    if (past === 0) return atLeastOne(values[low]!);
+    const value = values[low]! + this.#slopes[low]! * past;
+    // Rounding may carry a value past the next knot, which would then be lower than its predecessor.
+    return atLeastOne(value > values[high]! ? values[high]! : value);
+  }
+}
+
+function atLeastOne(value: number): number {
+  return value < 1 ? 1 : Math.round(value);
+}

@@ -22,7 +22,7 @@ import {
   writeText,
 } from './record-frame.ts';
 
-/** An id longer than this is not ours. Three ids, a key and 100 bytes of numbers bound a notice. */
+/** An id longer than this is not ours. A currency, two ids and 100 bytes of numbers bound a notice. */
 const idBytesMax = 512;
 /** Room that always suffices for one notice. */
 export const noticeBytesMax = 2304;
@@ -68,14 +68,13 @@ export function encodeNotice(notice: NoticeRecord, target: Uint8Array, offset: n
   view.setUint16(at + 64, notice.impIndex, true);
   view.setUint16(at + 66, notice.lossReason, true);
   view.setUint16(at + 68, notice.flags, true);
-  // Six bytes spare, so that the next field needs no new layout.
   view.setUint16(at + 70, 0, true);
-  view.setFloat64(at + 72, 0, true);
+  view.setUint32(at + 72, notice.userHashHigh, true);
+  view.setUint32(at + 76, notice.userHashLow, true);
   at += noticeFixedBytes;
   at = writeText(bytes, view, at, notice.currency, idBytesMax);
   at = writeText(bytes, view, at, notice.adId, idBytesMax);
   at = writeText(bytes, view, at, notice.lineItemId, idBytesMax);
-  at = writeText(bytes, view, at, notice.userKey, idBytesMax);
   const end = sealRecord(bytes, view, 0, padded(bytes, at), schemaIds[notice.kind]);
   target.set(bytes.subarray(0, end), offset);
   return offset + end;
@@ -105,11 +104,13 @@ function readNotice(kind: NoticeKind, fields: FieldReader): NoticeRecord {
   notice.impIndex = fixed.u16();
   notice.lossReason = fixed.u16();
   notice.flags = fixed.u16();
+  fixed.u16();
+  notice.userHashHigh = fixed.u32();
+  notice.userHashLow = fixed.u32();
   fields.at += fixedBytes;
   notice.currency = fields.text();
   notice.adId = fields.text();
   notice.lineItemId = fields.text();
-  notice.userKey = fields.text();
   return notice;
 }
 

@@ -265,8 +265,9 @@ export type NoticeRecord = {
   currency: string;
   adId: string;
   lineItemId: string;
-  /** '' without consent. Views with a key count towards caps. */
-  userKey: string;
+  /** Keyed hash of the user, in two halves; 0, 0 without consent. Views that carry one count towards caps. */
+  userHashHigh: number;
+  userHashLow: number;
 };
 
 export function emptyNotice(kind: NoticeKind): NoticeRecord {
@@ -288,7 +289,8 @@ export function emptyNotice(kind: NoticeKind): NoticeRecord {
     currency: 'USD',
     adId: '',
     lineItemId: '',
-    userKey: '',
+    userHashHigh: 0,
+    userHashLow: 0,
   };
 }
 

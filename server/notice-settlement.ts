@@ -1,0 +1,245 @@
+import type { DurableOutcome } from '#training-bridge/log-channel.ts';
+import { emptyNotice, noticeFlags, type NoticeRecord } from '#training-bridge/event-records.ts';
+import type { NoticeClaims, NoticeKind, Settlement, VerifiedNotice } from './notice-claims.ts';
+import { type BilledPrice, billedPrice, impressionChargeNanos, type PriceReading } from './notice-price.ts';
+import { counterIndex, type Telemetry } from './telemetry.ts';
+
+/** What settlement asks of auction/budget-ledger.ts. The three numbers are those of the last `settle`. */
+export type SettlingLedger = {
+  settle(lineItem: number, priceNanos: number, handle: number, generation: number): void;
+  readonly chargedNanos: number;
+  readonly overDeliveredNanos: number;
+  readonly wasLate: boolean;
+  release(handle: number, generation: number): boolean;
+};
+
+/** What it asks of auction/seen-notices.ts: true the first time, whichever thread asks. */
+export type SeenIds = { add(high: number, low: number, expiresMs: number, nowMs: number): boolean };
+
+/** What it asks of auction/frequency-caps.ts. */
+export type ViewCounts = {
+  recordView(userHigh: number, userLow: number, lineItem: number, nowMs: number, windowMs: number): void;
+};
+
+/** What it asks of training-bridge/log-channel.ts. */
+export type NoticeLog = {
+  /** Defined while notices cannot be recorded. */
+  readonly fault: string | undefined;
+  writeNotice(notice: NoticeRecord): number | undefined;
+  onDurable(sequence: number): Promise<DurableOutcome>;
+  onAllDurable(): Promise<DurableOutcome>;
+};
+
+export type SettlementContext = {
+  readonly ledger: SettlingLedger;
+  readonly seen: SeenIds;
+  readonly caps: ViewCounts;
+  readonly channel: NoticeLog;
+  readonly telemetry: Telemetry;
+  /** Epoch ms. */
+  readonly now: () => number;
+  /** −1 when no catalog row has this id any more. */
+  readonly rowOfAd: (adId: string) => number;
+  readonly lineItemId: (lineItem: number) => string;
+  readonly catalog: {
+    readonly adLineItem: Uint32Array;
+    readonly liCapWindowMs: Float64Array;
+  };
+  /** An amount in the catalog's currency; undefined without a rate. Left out: only the catalog's own currency is known. */
+  readonly toCatalogNanos?: (nanos: number, currency: string) => number | undefined;
+};
+
+/** What the sender added to the token. */
+export type NoticeFacts = { readonly price: PriceReading; readonly currency: string; readonly lossReason: number };
+
+/** What was done, and the promise that it is on disk; undefined where nothing needs to be. 'UNLOGGED': nothing was done, nothing can be written. */
+export type Settled = {
+  readonly outcome: Settlement | 'UNLOGGED';
+  readonly durable: Promise<DurableOutcome> | undefined;
+};
+
+/** Views are counted over a day where the line item has no window of its own. */
+const viewWindowMsDefault = 24 * 3_600_000;
+const catalogCurrency = 'USD';
+const priceTypes = { cpm: 0, cpc: 1, cpa: 2 } as const;
+const nothing: BilledPrice = { nanos: 0, isClamped: false, isUnexpanded: false };
+const q30One = 2 ** 30;
+
+/**
+ * What a notice moves: money, reservations, caps, and a record of it. All in one turn of the thread, in this order: can it be
+ * written, is it the first of its id, move, write. So a charge is never without its record, and a repetition, on whichever
+ * thread, moves nothing. What dies with the process before it is on disk was never acknowledged and comes again.
+ */
+export class NoticeSettlement {
+  readonly #context: SettlementContext;
+  readonly #id: NoticeId = { high: 0, low: 0 };
+
+  constructor(context: SettlementContext) {
+    this.#context = context;
+  }
+
+  settle(verified: VerifiedNotice, facts: NoticeFacts): Settled {
+    const { kind, claims, expiresAtMs } = verified;
+    const { channel, seen, telemetry, rowOfAd, now } = this.#context;
+    if (claims.isTest) return { outcome: 'TEST', durable: undefined };
+    const row = rowOfAd(claims.adId);
+    if (row < 0) {
+      telemetry.count(counterIndex.notices_bad);
+      return { outcome: 'UNKNOWN_AD', durable: undefined };
+    }
+    if (channel.fault !== undefined) {
+      telemetry.count(counterIndex.notices_unlogged);
+      return { outcome: 'UNLOGGED', durable: undefined };
+    }
+    const nowMs = now();
+    noticeIdInto(this.#id, claims, kind);
+    if (!seen.add(this.#id.high, this.#id.low, expiresAtMs, nowMs)) {
+      telemetry.count(counterIndex.notices_repeated);
+      return { outcome: 'REPEATED', durable: channel.onAllDurable() };
+    }
+    telemetry.count(noticeCounters[kind]);
+    const record = this.#recordOf(verified, facts, nowMs);
+    const outcome = this.#move(kind, claims, this.#context.catalog.adLineItem[row]!, facts, record);
+    const sequence = channel.writeNotice(record);
+    // `fault` was asked in this turn, so this does not happen; if it did, the sender must not believe us.
+    if (sequence === undefined) return { outcome: 'UNLOGGED', durable: undefined };
+    return { outcome, durable: channel.onDurable(sequence) };
+  }
+
+  #recordOf(verified: VerifiedNotice, facts: NoticeFacts, nowMs: number): NoticeRecord {
+    const { kind, claims, expiresAtMs } = verified;
+    const record = emptyNotice(kind);
+    record.noticeIdHigh = this.#id.high;
+    record.noticeIdLow = this.#id.low;
+    record.auctionIdHigh = claims.auctionHigh;
+    record.auctionIdLow = claims.auctionLow;
+    record.impIndex = claims.impIndex;
+    record.timeMs = nowMs;
+    record.expiresMs = expiresAtMs;
+    record.adId = claims.adId;
+    record.currency = catalogCurrency;
+    record.userHashHigh = claims.userHashHigh;
+    record.userHashLow = claims.userHashLow;
+    if (kind === 'loss') record.lossReason = facts.lossReason;
+    return record;
+  }
+
+  #move(
+    kind: NoticeKind,
+    claims: NoticeClaims,
+    lineItem: number,
+    facts: NoticeFacts,
+    record: NoticeRecord,
+  ): Settlement {
+    const { ledger, caps, catalog, telemetry } = this.#context;
+    record.lineItemId = this.#context.lineItemId(lineItem);
+    switch (kind) {
+      case 'win':
+        record.priceNanos = this.#billed(claims, facts, record).nanos;
+        return 'RECORDED';
+      case 'bill': {
+        const price = this.#billed(claims, facts, record);
+        record.priceNanos = price.nanos;
+        record.costNanos = price.nanos;
+        telemetry.count(counterIndex.cost_nanos, price.nanos);
+        if (claims.priceType !== priceTypes.cpm) return 'RECORDED';
+        const owed = price.isUnexpanded ? 0 : impressionChargeNanos(claims, price.nanos);
+        return this.#charge(lineItem, owed, claims.reservationHandle, claims.reservationGeneration, record);
+      }
+      case 'loss':
+        if (claims.reservationHandle < 0) return 'RECORDED';
+        return ledger.release(claims.reservationHandle, claims.reservationGeneration) ? 'RELEASED' : 'RECORDED';
+      case 'view':
+        telemetry.count(counterIndex.expected_clicks, claims.clickQ30 / q30One);
+        if (claims.userHashHigh !== 0 || claims.userHashLow !== 0) {
+          const windowMs = catalog.liCapWindowMs[lineItem]! || viewWindowMsDefault;
+          caps.recordView(claims.userHashHigh, claims.userHashLow, lineItem, record.timeMs, windowMs);
+        }
+        return 'RECORDED';
+      case 'click':
+        if (claims.priceType !== priceTypes.cpc) return 'RECORDED';
+        record.priceNanos = claims.chargeNanos;
+        return this.#charge(lineItem, claims.chargeNanos, -1, 0, record);
+      case 'conversion':
+        if (claims.priceType !== priceTypes.cpa) return 'RECORDED';
+        record.priceNanos = claims.chargeNanos;
+        return this.#charge(lineItem, claims.chargeNanos, -1, 0, record);
+    }
+  }
+
+  #billed(claims: NoticeClaims, facts: NoticeFacts, record: NoticeRecord): BilledPrice {
+    const { telemetry } = this.#context;
+    if (facts.price.kind === 'malformed') return nothing;
+    const price = billedPrice(claims, facts.price, facts.currency, this.#context.toCatalogNanos ?? onlyCatalogCurrency);
+    if (price.isClamped) {
+      record.flags |= noticeFlags.clamped;
+      telemetry.count(counterIndex.notices_clamped);
+    }
+    if (price.isUnexpanded) {
+      record.flags |= noticeFlags.unexpanded;
+      telemetry.count(counterIndex.notices_unexpanded);
+    }
+    return price;
+  }
+
+  /** Takes what is owed, as far as the budget goes. Owed nothing still ends the reservation. */
+  #charge(lineItem: number, owed: number, handle: number, generation: number, record: NoticeRecord): Settlement {
+    const { ledger, telemetry } = this.#context;
+    ledger.settle(lineItem, owed, handle, generation);
+    record.chargedNanos = ledger.chargedNanos;
+    record.overDeliveredNanos = ledger.overDeliveredNanos;
+    if (ledger.wasLate) {
+      record.flags |= noticeFlags.late;
+      telemetry.count(counterIndex.notices_late);
+    }
+    telemetry.count(counterIndex.charged_nanos, record.chargedNanos);
+    telemetry.count(counterIndex.over_delivered_nanos, record.overDeliveredNanos);
+    if (record.chargedNanos > 0) return 'CHARGED';
+    return owed > 0 ? 'BUDGET_EXHAUSTED' : 'RECORDED';
+  }
+}
+
+function onlyCatalogCurrency(nanos: number, currency: string): number | undefined {
+  return currency === catalogCurrency ? nanos : undefined;
+}
+
+const noticeCounters: Readonly<Record<NoticeKind, number>> = {
+  win: counterIndex.notices_win,
+  bill: counterIndex.notices_bill,
+  loss: counterIndex.notices_loss,
+  view: counterIndex.notices_view,
+  click: counterIndex.notices_click,
+  conversion: counterIndex.notices_conversion,
+};
+
+export type NoticeId = { high: number; low: number };
+
+const kindNumbers: Readonly<Record<NoticeKind, number>> = {
+  win: 0,
+  bill: 1,
+  loss: 2,
+  view: 3,
+  click: 4,
+  conversion: 5,
+};
+
+/**
+ * 64 bits that name a notice: of this kind, for this imp of this auction. For one kind and imp a permutation of the auction
+ * ids (four Feistel rounds), so two auctions never share one; across kinds and imps 2^-64 a pair.
+ */
+export function noticeIdInto(into: NoticeId, claims: NoticeClaims, kind: NoticeKind): void {
+  let left = claims.auctionHigh | 0;
+  let right = claims.auctionLow | 0;
+  let salt = Math.imul(claims.impIndex * 8 + kindNumbers[kind] + 1, 0x9e3779b1);
+  for (let round = 0; round < 4; round++) {
+    let mixed = right ^ salt;
+    mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85ebca6b);
+    mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35);
+    const next = left ^ mixed ^ (mixed >>> 16);
+    left = right;
+    right = next;
+    salt = (salt + 0x6d2b79f5) | 0;
+  }
+  into.high = left >>> 0;
+  into.low = right >>> 0;
+}

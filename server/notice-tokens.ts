@@ -1,0 +1,197 @@
+import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto';
+import {
+  type NoticeClaims,
+  type NoticeKind,
+  noticeKinds,
+  type NoticeTokens,
+  type VerifiedNotice,
+} from './notice-claims.ts';
+
+const hourMs = 3_600_000;
+
+/** How long after the auction a notice of each kind is accepted: 410 after that. Until then its id guards against repetition. */
+export const noticeLifetimesMs: Readonly<Record<NoticeKind, number>> = {
+  win: hourMs,
+  bill: hourMs,
+  loss: hourMs,
+  view: hourMs,
+  click: 24 * hourMs,
+  conversion: 7 * 24 * hourMs,
+};
+
+/** A longer id is no ad of ours, a longer address no browser's: both bound what `verify` looks at. */
+const adIdBytesMax = 512;
+const clickUrlBytesMax = 4096;
+const formatVersion = 1;
+const fixedBytes = 35;
+const optionalBytes = 22;
+const bodyBytesMax = fixedBytes + optionalBytes + adIdBytesMax + clickUrlBytesMax;
+/** 128 of 256 bits: 2^127 attempts at a live endpoint for one forgery, and 21 characters less per address. */
+const macBytes = 16;
+const tokenCharsMax = Math.ceil(((bodyBytesMax + macBytes) * 4) / 3);
+const flagBits = { test: 1, reservation: 2, user: 4 } as const;
+
+/**
+ * Signs and reads the tokens of notices. A token is base64url of `body ‖ MAC`: the claims in at most 57 bytes and the ad's
+ * id, then HMAC-SHA256 cut to 16 bytes under a key of its kind, so that a token of one kind is never valid as another. One
+ * per thread; any pod with the same key reads them.
+ */
+export class NoticeSigner {
+  readonly #keys: Readonly<Record<NoticeKind, KeyObject>>;
+  readonly #bytes = Buffer.alloc(bodyBytesMax + macBytes);
+  #end = 0;
+
+  /** `key`: at least 16 secret bytes; each kind's key is derived from it. */
+  constructor(key: Uint8Array) {
+    if (key.length < 16) throw new RangeError('A key for notices has at least 16 bytes.');
+    const derived = (kind: NoticeKind): KeyObject =>
+      createSecretKey(createHmac('sha256', key).update(`gavelin notice ${kind} v${formatVersion}`).digest());
+    this.#keys = Object.fromEntries(noticeKinds.map((kind) => [kind, derived(kind)])) as Record<NoticeKind, KeyObject>;
+  }
+
+  /** The tokens of one bid, in about 12 µs. Times are cut to whole milliseconds, amounts must be integers below 2^48. */
+  sign(claims: NoticeClaims): NoticeTokens {
+    this.#writeBody(claims);
+    const [win, bill, loss, view] = [
+      this.#sealed('win'),
+      this.#sealed('bill'),
+      this.#sealed('loss'),
+      this.#sealed('view'),
+    ];
+    this.#writeUrl(claims.clickUrl);
+    return new BidTokens(this, claims, win, bill, loss, view, this.#sealed('click'));
+  }
+
+  /** One token alone. */
+  signOne(kind: NoticeKind, claims: NoticeClaims): string {
+    this.#writeBody(claims);
+    if (kind === 'click') this.#writeUrl(claims.clickUrl);
+    return this.#sealed(kind);
+  }
+
+  /** 'BAD' for anything this key did not sign for this kind, 'EXPIRED' for what it signed too long ago. Never throws. */
+  verify(kind: NoticeKind, token: string, nowMs: number): VerifiedNotice | 'BAD' | 'EXPIRED' {
+    if (token.length > tokenCharsMax) return 'BAD';
+    const bytes = Buffer.from(token, 'base64url');
+    // The decoder forgives: only the one spelling that `sign` gives is a token.
+    if (bytes.length < fixedBytes + macBytes || bytes.toString('base64url') !== token) return 'BAD';
+    const bodyEnd = bytes.length - macBytes;
+    const mac = this.#macOf(kind, bytes.subarray(0, bodyEnd));
+    if (!timingSafeEqual(mac, bytes.subarray(bodyEnd))) return 'BAD';
+    const claims = readClaims(bytes, bodyEnd);
+    if (claims === undefined) return 'BAD';
+    const expiresAtMs = claims.issuedAtMs + noticeLifetimesMs[kind];
+    return nowMs > expiresAtMs ? 'EXPIRED' : { kind, claims, expiresAtMs };
+  }
+
+  #writeBody(claims: NoticeClaims): void {
+    const bytes = this.#bytes;
+    const hasReservation = claims.reservationHandle >= 0;
+    const hasUser = claims.userHashHigh !== 0 || claims.userHashLow !== 0;
+    bytes[0] = (formatVersion << 4) | claims.priceType;
+    bytes[1] =
+      (claims.isTest ? flagBits.test : 0) | (hasReservation ? flagBits.reservation : 0) | (hasUser ? flagBits.user : 0);
+    bytes.writeUInt32LE(claims.auctionHigh, 2);
+    bytes.writeUInt32LE(claims.auctionLow, 6);
+    bytes[10] = claims.impIndex;
+    bytes.writeUIntLE(Math.floor(claims.issuedAtMs), 11, 6);
+    bytes.writeUIntLE(claims.bidNanos, 17, 6);
+    bytes.writeUIntLE(claims.chargeNanos, 23, 6);
+    bytes.writeUInt32LE(claims.clickQ30, 31);
+    let at = fixedBytes;
+    if (hasReservation) {
+      bytes.writeUInt32LE(claims.reservationHandle, at);
+      bytes.writeUInt32LE(claims.reservationGeneration >>> 0, at + 4);
+      bytes.writeUIntLE(claims.reservedNanos, at + 8, 6);
+      at += 14;
+    }
+    if (hasUser) {
+      bytes.writeUInt32LE(claims.userHashHigh >>> 0, at);
+      bytes.writeUInt32LE(claims.userHashLow >>> 0, at + 4);
+      at += 8;
+    }
+    const idBytes = bytes.write(claims.adId, at, adIdBytesMax, 'utf8');
+    bytes.writeUInt16LE(idBytes, 29);
+    this.#end = at + idBytes;
+  }
+
+  #writeUrl(url: string): void {
+    if (url.length > clickUrlBytesMax) throw new RangeError(`A click address has at most ${clickUrlBytesMax} bytes.`);
+    const room = this.#bytes.length - macBytes - this.#end;
+    if (Buffer.byteLength(url) > room) throw new RangeError(`A click address has at most ${clickUrlBytesMax} bytes.`);
+    this.#end += this.#bytes.write(url, this.#end, 'utf8');
+  }
+
+  #sealed(kind: NoticeKind): string {
+    const mac = this.#macOf(kind, this.#bytes.subarray(0, this.#end));
+    mac.copy(this.#bytes, this.#end);
+    return this.#bytes.toString('base64url', 0, this.#end + macBytes);
+  }
+
+  #macOf(kind: NoticeKind, body: Uint8Array): Buffer {
+    return createHmac('sha256', this.#keys[kind]).update(body).digest().subarray(0, macBytes);
+  }
+}
+
+/** The conversion's token is made when it is read: no bid carries it, only the answer to a click does. */
+class BidTokens implements NoticeTokens {
+  readonly #signer: NoticeSigner;
+  readonly #claims: NoticeClaims;
+  readonly win: string;
+  readonly bill: string;
+  readonly loss: string;
+  readonly view: string;
+  readonly click: string;
+
+  constructor(
+    signer: NoticeSigner,
+    claims: NoticeClaims,
+    win: string,
+    bill: string,
+    loss: string,
+    view: string,
+    click: string,
+  ) {
+    this.#signer = signer;
+    this.#claims = claims;
+    this.win = win;
+    this.bill = bill;
+    this.loss = loss;
+    this.view = view;
+    this.click = click;
+  }
+
+  get conversion(): string {
+    return this.#signer.signOne('conversion', this.#claims);
+  }
+}
+
+/** The MAC has held, so the body is one that we wrote; undefined only for a version that this code does not know. */
+function readClaims(bytes: Buffer, end: number): NoticeClaims | undefined {
+  if (bytes[0]! >> 4 !== formatVersion) return undefined;
+  const flags = bytes[1]!;
+  const hasReservation = (flags & flagBits.reservation) !== 0;
+  const hasUser = (flags & flagBits.user) !== 0;
+  const userAt = fixedBytes + (hasReservation ? 14 : 0);
+  const idAt = userAt + (hasUser ? 8 : 0);
+  const idEnd = idAt + bytes.readUInt16LE(29);
+  if (idEnd > end) return undefined;
+  return {
+    auctionHigh: bytes.readUInt32LE(2),
+    auctionLow: bytes.readUInt32LE(6),
+    impIndex: bytes[10]!,
+    adId: bytes.toString('utf8', idAt, idEnd),
+    priceType: (bytes[0]! & 3) as NoticeClaims['priceType'],
+    bidNanos: bytes.readUIntLE(17, 6),
+    chargeNanos: bytes.readUIntLE(23, 6),
+    clickQ30: bytes.readUInt32LE(31),
+    reservationHandle: hasReservation ? bytes.readUInt32LE(fixedBytes) : -1,
+    reservationGeneration: hasReservation ? bytes.readUInt32LE(fixedBytes + 4) : 0,
+    reservedNanos: hasReservation ? bytes.readUIntLE(fixedBytes + 8, 6) : 0,
+    userHashHigh: hasUser ? bytes.readUInt32LE(userAt) : 0,
+    userHashLow: hasUser ? bytes.readUInt32LE(userAt + 4) : 0,
+    issuedAtMs: bytes.readUIntLE(11, 6),
+    isTest: (flags & flagBits.test) !== 0,
+    clickUrl: bytes.toString('utf8', idEnd, end),
+  };
+}

@@ -1,4 +1,4 @@
-import { auctionLimits } from '#training-bridge/event-records.ts';
+import { type AuctionDraft, auctionLimits, surfaceNumbers } from '#training-bridge/event-records.ts';
 import type { BidRequest } from './bid-request.ts';
 import type { CandidateColumns, CandidateStage } from './candidate-stage.ts';
 import { fillContextWords } from './context-words.ts';
@@ -12,7 +12,7 @@ import type {
   UserPort,
 } from './pipeline-ports.ts';
 import { rungNames, rungs } from './rungs.ts';
-import { counterIndex, gaugeIndex, stageSeries, type Telemetry } from './telemetry.ts';
+import { counterIndex, gaugeIndex, type Stage, stageSeries, type Telemetry } from './telemetry.ts';
 
 /** What a user has seen: see auction/frequency-caps.ts. Fills the flight's views and capped line items. */
 export type CapsPort = { lookup(flight: Flight, nowMs: number): void };
@@ -59,9 +59,9 @@ export class AuctionFlow {
     const startedMs = now();
     this.#whoIsIt(flight, request, model, startedMs);
     const knownMs = now();
-    telemetry.record(stageSeries.lookup, knownMs - startedMs);
+    recordStage(telemetry, flight.draft, 'lookup', knownMs - startedMs);
     this.#whatCouldBeShown(flight, request, model, knownMs);
-    telemetry.record(stageSeries.retrieve, now() - knownMs);
+    recordStage(telemetry, flight.draft, 'retrieve', now() - knownMs);
     if (flight.draft.candidateCount === 0) return this.#finish(flight, model);
     if (rungs[flight.rung]!.scorer === 'head' && this.#sendToHead(flight, request, model)) return;
     this.#finish(flight, model);
@@ -89,7 +89,8 @@ export class AuctionFlow {
     const wanted = Math.max(1, Math.min(perImpMax, Math.ceil(this.#context.candidateCountMax * rung.candidateShare)));
     const precut = Math.max(wanted, Math.ceil(this.#context.precutMax * rung.precutShare));
     fillContextWords(flight.words, request.place, request.device, nowMs);
-    retrieval.begin(request, nowMs);
+    const isNamed = flight.namedRowCount > 0;
+    if (!isNamed) retrieval.begin(request, nowMs);
     for (const imp of request.imps) {
       this.#contextOf(flight, request, imp.index, model);
       if (imp.index === 0) {
@@ -98,7 +99,10 @@ export class AuctionFlow {
       }
       const usesRanker = rung.scorer !== 'prior';
       if (usesRanker) model.ranker.prepare(flight.contextIds, flight.userIds);
-      candidates.select(flight, imp.index, precut, wanted, usesRanker ? model.ranker : undefined);
+      const ranker = usesRanker ? model.ranker : undefined;
+      if (isNamed) candidates.takeNamed(flight, ranker);
+      else if (flight.closedImps[imp.index] === 0) candidates.select(flight, imp.index, precut, wanted, ranker);
+      else continue;
       const { throttled, capped } = candidates.counts;
       if (throttled > 0) telemetry.count(counterIndex.throttled, throttled);
       if (capped > 0) telemetry.count(counterIndex.capped, capped);
@@ -147,7 +151,7 @@ export class AuctionFlow {
       this.#flightOfSlot.set(slot, flight);
     }
     flight.submittedMs = now();
-    telemetry.record(stageSeries.features, flight.submittedMs - startedMs);
+    recordStage(telemetry, draft, 'features', flight.submittedMs - startedMs);
     const mlDeadlineMs = Math.min(flight.deadlineMs, flight.submittedMs + this.#context.mlBudgetMs);
     for (const imp of request.imps) {
       if (flight.slots[imp.index]! >= 0) scoring.submit(flight.slots[imp.index]!, model.slot, mlDeadlineMs);
@@ -174,12 +178,14 @@ export class AuctionFlow {
     if (outcome === 'SCORED') {
       const claimedMs = scoring.claimedMsOf(slot);
       const nowMs = now();
-      telemetry.record(stageSeries.queue, claimedMs - flight.submittedMs);
-      telemetry.record(stageSeries.score, nowMs - claimedMs);
-      telemetry.gauge(gaugeIndex.scoring_queue_wait_ms, claimedMs - flight.submittedMs);
+      flight.queueWaitMs = claimedMs - flight.submittedMs;
+      recordStage(telemetry, flight.draft, 'queue', flight.queueWaitMs);
+      recordStage(telemetry, flight.draft, 'score', nowMs - claimedMs);
+      telemetry.gauge(gaugeIndex.scoring_queue_wait_ms, flight.queueWaitMs);
     } else {
       telemetry.count(outcome === 'FAILED' ? counterIndex.scoring_failed : counterIndex.scoring_late);
       flight.rung = lightRung;
+      flight.queueWaitMs = now() - flight.submittedMs;
     }
     if (--flight.pendingSlots === 0) this.#finish(flight, this.#models.get(flight)!);
   }
@@ -212,10 +218,11 @@ export class AuctionFlow {
     draft.rung = flight.rung;
     draft.modelId = model.modelId;
     draft.calibratorId = model.calibratorId;
-    if (draft.candidateCount > 0) auction.decide(draft, flight.userHashHigh, flight.userHashLow);
+    if (draft.candidateCount > 0 && draft.surface !== surfaceNumbers.predict)
+      auction.decide(draft, flight.userHashHigh, flight.userHashLow);
     else draft.impWinner.fill(-1);
     if (rung.scorer === 'head') draft.keepFeatures(flight.cross, 0, loggedLoserCount);
-    telemetry.record(stageSeries.auction, now() - startedMs);
+    recordStage(telemetry, draft, 'auction', now() - startedMs);
     flight.done(flight);
   }
 
@@ -252,6 +259,13 @@ export class AuctionFlow {
     draft.candidateClickQ30[at] = liPriorClickQ30[lineItem]!;
     draft.candidateConversionQ30[at] = liPriorConversionQ30[lineItem]!;
   }
+}
+
+/** One duration for the histograms and, in microseconds, for this auction's record. */
+export function recordStage(telemetry: Telemetry, draft: AuctionDraft, stage: Stage, durationMs: number): void {
+  const series = stageSeries[stage];
+  telemetry.record(series, durationMs);
+  draft.stageUs[series] = Math.max(0, Math.round(durationMs * 1000));
 }
 
 /** The size word of an imp as the model knows it: its first banner size, else its kind. */

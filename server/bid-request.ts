@@ -58,7 +58,7 @@ export type BidImp = {
   /** The same for a video ad: at least `floorNanos`, and the highest of `video.mincpmpersec` and `video.durfloors`. */
   readonly videoFloorNanos: number;
   readonly floorCurrency: string;
-  /** true: markup may hold https only. Undefined (not stated) is treated as false by the specification. */
+  /** true: markup may hold https only. Not stated: the caller's default, which is false. */
   readonly isSecure: boolean;
   readonly isInterstitial: boolean;
   /** Creative attributes blocked by any of the slots. */
@@ -150,5 +150,7 @@ export const requestFaults = {
   DUPLICATE_ID: 'Two items of one list have the same id.',
   CONFLICT: 'Two fields exclude each other.',
   UNKNOWN_AD: 'An ad id is not in the catalog.',
+  VERSION_UNKNOWN: 'The request says that it is of another major version than OpenRTB 2.',
+  CALLER_UNKNOWN: 'The key is not known, or there is none and the caller is not on the loopback.',
 } as const;
 export type RequestFaultCode = keyof typeof requestFaults;

@@ -1,4 +1,4 @@
-import type { Flight } from './flight.ts';
+import { type Flight, flightCandidateMax } from './flight.ts';
 import type { AuctionPort, RankerPort, RetrievalPort } from './pipeline-ports.ts';
 import { TopCandidates } from './top-candidates.ts';
 
@@ -35,10 +35,11 @@ export class CandidateStage {
     this.#columns = columns;
     this.#retrieval = retrieval;
     this.#auction = auction;
-    this.#eligible = new Uint32Array(precutMax);
-    this.#logits = new Float32Array(precutMax);
-    this.#places = new Uint32Array(precutMax);
-    this.#top = new TopCandidates(precutMax);
+    const countMax = Math.max(precutMax, flightCandidateMax);
+    this.#eligible = new Uint32Array(countMax);
+    this.#logits = new Float32Array(countMax);
+    this.#places = new Uint32Array(countMax);
+    this.#top = new TopCandidates(countMax);
   }
 
   /**
@@ -82,6 +83,18 @@ export class CandidateStage {
     const taken = this.#top.pick(count, Math.min(wanted, draft.candidateCapacity - draft.candidateCount), this.#places);
     this.#append(flight, impIndex, taken);
     return taken;
+  }
+
+  /** Takes the ads that the flight names, all of them and in their order, as the candidates of its only imp. */
+  takeNamed(flight: Flight, ranker: RankerPort | undefined): void {
+    const count = flight.namedRowCount;
+    this.#eligible.set(flight.namedRows.subarray(0, count));
+    if (ranker !== undefined) ranker.score(this.#eligible, count, this.#logits);
+    for (let place = 0; place < count; place++) this.#places[place] = place;
+    this.counts.eligible = count;
+    this.counts.throttled = 0;
+    this.counts.capped = 0;
+    this.#append(flight, 0, count);
   }
 
   #append(flight: Flight, impIndex: number, taken: number): void {

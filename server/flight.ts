@@ -1,6 +1,8 @@
 import { AuctionDraft, auctionLimits } from '#training-bridge/event-records.ts';
 import type { BidRequest } from './bid-request.ts';
+import type { Caller } from './callers.ts';
 import { newContextWords } from './context-words.ts';
+import type { HttpRequest, Respond } from './http-listener.ts';
 import type { CrossFacts } from './pipeline-ports.ts';
 
 /** Candidates of one request over all its imps: what the scoring ring takes in one go. */
@@ -29,7 +31,21 @@ export class Flight implements CrossFacts {
   readonly userIds = new Uint32Array(auctionLimits.userIdCountMax);
   readonly contextIds = new Uint32Array(auctionLimits.contextIdCountMax);
 
+  /** 1 where an imp may not be sold whatever is bid: no rate for its floor's currency. */
+  readonly closedImps = new Uint8Array(auctionLimits.impCountMax);
+  /** The ads to score when the caller names them itself; then nothing is retrieved and nothing is auctioned. */
+  readonly namedRows = new Uint32Array(flightCandidateMax);
+  namedRowCount = 0;
+
   request: BidRequest | undefined;
+  /** Who asked, and the way back to him; undefined between two requests. */
+  http: HttpRequest | undefined;
+  respond: Respond | undefined;
+  caller: Caller | undefined;
+  /** The caller wants to know more than the answer needs. */
+  isDebug = false;
+  /** Lent by its pool. */
+  isOut = false;
   rung = 0;
   /** When the answer must be on its way, epoch ms. */
   deadlineMs = 0;
@@ -42,6 +58,9 @@ export class Flight implements CrossFacts {
   /** Imps whose scores are still awaited. */
   pendingSlots = 0;
   submittedMs = 0;
+  /** When the handler took it up, and what it then waited for a scoring thread. */
+  startedMs = 0;
+  queueWaitMs = 0;
   /** Called once when the auction is decided, or could not be. */
   done: (flight: Flight) => void = () => {};
 
@@ -49,6 +68,10 @@ export class Flight implements CrossFacts {
     this.draft.reset();
     this.slots.fill(-1);
     this.candidateCounts.fill(0);
+    this.closedImps.fill(0);
+    this.namedRowCount = 0;
+    this.isDebug = false;
+    this.queueWaitMs = 0;
     this.request = undefined;
     this.rung = 0;
     this.userRow = 0;
@@ -57,5 +80,12 @@ export class Flight implements CrossFacts {
     this.viewCount = 0;
     this.cappedCount = 0;
     this.pendingSlots = 0;
+  }
+  /** Drops what belongs to the request, so that a waiting flight keeps no body alive. */
+  letGo(): void {
+    this.request = undefined;
+    this.http = undefined;
+    this.respond = undefined;
+    this.caller = undefined;
   }
 }

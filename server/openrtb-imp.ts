@@ -157,7 +157,7 @@ function addBlocked(reader: FieldReader, known: readonly number[], slot: JsonObj
 }
 
 /** One impression; faults go to the reader, whose `impIndex` is set. */
-export function readImp(reader: FieldReader, imp: JsonObject, index: number): BidImp {
+export function readImp(reader: FieldReader, imp: JsonObject, index: number, isSecureByDefault: boolean): BidImp {
   const id = reader.id(imp['id'], 'id', impIdCharsMax);
   const banner = reader.strictObject(imp['banner'], 'banner');
   const video = reader.strictObject(imp['video'], 'video');
@@ -183,7 +183,7 @@ export function readImp(reader: FieldReader, imp: JsonObject, index: number): Bi
     floorNanos: impFloorNanos,
     videoFloorNanos: Math.max(impFloorNanos, videoPart?.floorNanos ?? 0),
     floorCurrency: currency(reader, imp['bidfloorcur'], 'bidfloorcur'),
-    isSecure: reader.flag(imp['secure']) === 1,
+    isSecure: (reader.flag(imp['secure']) ?? (isSecureByDefault ? 1 : 0)) === 1,
     isInterstitial: reader.flag(imp['instl']) === 1,
     blockedAttributes: blocked,
     isPrivateAuction: readPrivateAuction(reader, imp),

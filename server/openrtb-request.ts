@@ -10,6 +10,8 @@ export type ParseOptions = {
   /** `at` of requests that leave it out. */
   readonly defaultAuctionType: number;
   readonly userIdFields: readonly UserIdField[];
+  /** `imp.secure` of impressions that leave it out. */
+  readonly isSecureByDefault: boolean;
 };
 
 /** UUIDs and pairs of them stay under 100 characters; 512 leaves room for signed ids. */
@@ -32,7 +34,7 @@ export function parseBidRequest(body: Uint8Array, options: ParseOptions): BidReq
 export function readBidRequest(request: JsonObject, options: ParseOptions): BidRequest | RequestFault {
   const reader = new FieldReader();
   const id = reader.id(request['id'], 'id', requestIdCharsMax);
-  const imps = readImps(reader, request['imp']);
+  const imps = readImps(reader, request['imp'], options.isSecureByDefault);
   const device = reader.object(request['device']);
   const bidDevice = readDevice(reader, device, reader.object(request['user']));
   const place = readPlace(reader, request);
@@ -56,7 +58,7 @@ export function readBidRequest(request: JsonObject, options: ParseOptions): BidR
 
 const noImps: readonly BidImp[] = [];
 
-function readImps(reader: FieldReader, value: unknown): readonly BidImp[] {
+function readImps(reader: FieldReader, value: unknown, isSecureByDefault: boolean): readonly BidImp[] {
   if (value === undefined || value === null) {
     reader.fail('FIELD_MISSING', 'imp', 'is required');
     return noImps;
@@ -78,7 +80,7 @@ function readImps(reader: FieldReader, value: unknown): readonly BidImp[] {
       return imps;
     }
     reader.impIndex = index;
-    const read = readImp(reader, imp, index);
+    const read = readImp(reader, imp, index, isSecureByDefault);
     for (const earlier of imps)
       if (earlier.id === read.id) reader.fail('DUPLICATE_ID', 'id', 'repeats the id of an earlier impression');
     imps.push(read);

@@ -9,7 +9,6 @@ import type {
   ScoringOutcome,
   ScoringPort,
   ServingModel,
-  UserPort,
 } from './pipeline-ports.ts';
 import { rungNames, rungs } from './rungs.ts';
 import { counterIndex, gaugeIndex, type Stage, stageSeries, type Telemetry } from './telemetry.ts';

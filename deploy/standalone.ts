@@ -1,0 +1,115 @@
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type Config, readConfig, unknownSettings } from '#server/config.ts';
+import { type PodFiles, startPod } from '#server/pod.ts';
+import { ensureDemoBundle } from './demo/demo-bundle.ts';
+import { ensureDemo } from './demo/ensure-demo.ts';
+import { numberArgument } from './demo/parameters.ts';
+import { TrafficProcess } from './demo/traffic-process.ts';
+import { ProgressLine } from './progress.ts';
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+const defaultTraffic = 50;
+/** How often a server whose parent may have gone looks for it. */
+const parentCheckMs = 1000;
+
+const log = (line: string): void => {
+  process.stderr.write(`${new Date().toISOString()} ${line}\n`);
+};
+
+/** `npm start`: everything in one process on embedded defaults, with demo traffic from a process of its own. */
+export async function start(words: readonly string[], env: Environment): Promise<number> {
+  const config = readConfig(env);
+  const rate = numberArgument(words, 'traffic', defaultTraffic);
+  const progress = new ProgressLine(process.stderr, () => performance.now());
+  const parameters = { ads: config.demoAds, users: config.demoUsers, rows: config.demoRows, seed: config.demoSeed };
+  const demo = await ensureDemo(config.dataDir, { ...parameters, onProgress: progress.update });
+  const files: PodFiles = {
+    catalog: config.catalogFile === '' ? demo.catalog : config.catalogFile,
+    users: config.usersFile === '' ? demo.users : config.usersFile,
+    bundle: config.bundleDir === '' ? await ensureDemoBundle(config.dataDir, demo, log) : config.bundleDir,
+    signingKey: join(config.dataDir, 'signing-key.pem'),
+  };
+  let traffic: TrafficProcess | undefined;
+  await run(config, env, files, {
+    progress,
+    onReady: (bidPort) => {
+      if (rate > 0)
+        traffic = new TrafficProcess(bidPort, rate, parameters, (why) => log(`the traffic driver ended: ${why}`));
+    },
+    onStop: async () => traffic?.stop(),
+  });
+  return 0;
+}
+
+/** `gavelin serve`: a pod on one's own catalog, users and bundle. */
+export async function serve(_words: readonly string[], env: Environment): Promise<number> {
+  const config = readConfig(env);
+  const missing = [
+    ['GAVELIN_CATALOG_FILE', config.catalogFile],
+    ['GAVELIN_USERS_FILE', config.usersFile],
+    ['GAVELIN_BUNDLE_DIR', config.bundleDir],
+  ].flatMap(([name, value]) => (value === '' ? [name] : []));
+  if (missing.length > 0)
+    throw new Error(`${missing.join(', ')} must be set. \`npm start\` serves a demo market instead.`);
+  const files: PodFiles = {
+    catalog: config.catalogFile,
+    users: config.usersFile,
+    bundle: config.bundleDir,
+    signingKey: join(config.dataDir, 'signing-key.pem'),
+  };
+  await run(config, env, files, {
+    progress: new ProgressLine(process.stderr, () => performance.now()),
+    onReady: () => {},
+    onStop: async () => {},
+  });
+  return 0;
+}
+
+type Hooks = {
+  readonly progress: ProgressLine;
+  readonly onReady: (bidPort: number) => void;
+  readonly onStop: () => Promise<void>;
+};
+
+/** Starts a pod, says so, and resolves when a signal (or the end of the parent) has stopped it. */
+async function run(config: Config, env: Environment, files: PodFiles, hooks: Hooks): Promise<void> {
+  for (const name of unknownSettings(env)) log(`${name} is set, but no setting has that name`);
+  const stop = untilAskedToStop();
+  const pod = await startPod(config, files, { log, onProgress: hooks.progress.update });
+  process.stdout.write(`gavelin ready bid=${pod.bidUrl} admin=${pod.adminUrl}\n`);
+  process.stdout.write(`dashboard: ${pod.adminUrl}/#token=${pod.adminToken}\n`);
+  hooks.onReady(pod.bidPort);
+  log(`stopping: ${await Promise.race([stop, pod.failed])}`);
+  await hooks.onStop();
+  await pod.stop();
+  log('stopped');
+}
+
+/** Resolves with the reason. A second signal ends the process at once. */
+function untilAskedToStop(): Promise<string> {
+  return new Promise((settle) => {
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+      process.once(signal, () => {
+        settle(signal);
+        process.on(signal, () => process.exit(1));
+      });
+    }
+    // npm may be killed without passing it on: then this process has another parent.
+    const parent = process.ppid;
+    setInterval(() => {
+      if (process.ppid !== parent) settle('the parent process has gone');
+    }, parentCheckMs).unref();
+  });
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  try {
+    process.exitCode = await start(process.argv.slice(2), process.env);
+  } catch (error) {
+    log(error instanceof Error ? error.message : String(error));
+    process.exitCode = 1;
+  }
+  process.exit();
+}

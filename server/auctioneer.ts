@@ -1,0 +1,87 @@
+import { AuctionDecider } from '#auction/auction-decision.ts';
+import type { BudgetLedger } from '#auction/budget-ledger.ts';
+import type { Catalog } from '#auction/catalog.ts';
+import { expectedValueNanos } from '#auction/expected-value.ts';
+import type { PacingRates } from '#auction/pacing.ts';
+import { type AuctionDraft, verdictBits } from '#training-bridge/event-records.ts';
+import { flightCandidateMax } from './flight.ts';
+import type { AuctionPort } from './pipeline-ports.ts';
+import { counterIndex, type Telemetry } from './telemetry.ts';
+
+/** How long a CPM bid holds its worst case when neither bill nor loss comes. */
+export const reservationMs = 60_000;
+/** `impReservation` of an imp that reserved nothing. */
+export const noReservation = 0xffff_ffff;
+
+const cpm = 0;
+
+export type AuctioneerContext = {
+  readonly catalog: Catalog;
+  readonly ledger: BudgetLedger;
+  readonly pacing: PacingRates;
+  readonly telemetry: Telemetry;
+  readonly now: () => number;
+};
+
+/** The auction floor as the pipeline sees it: who may compete, the decision, and what a win takes from a budget. One per serving thread. */
+export class Auctioneer implements AuctionPort {
+  readonly #context: AuctioneerContext;
+  readonly #decider = new AuctionDecider({ candidateCapacity: flightCandidateMax });
+  #draft: AuctionDraft | undefined;
+
+  constructor(context: AuctioneerContext) {
+    this.#context = context;
+  }
+
+  passesPacing(lineItem: number, auctionHash: number): boolean {
+    return this.#context.pacing.passes(lineItem, auctionHash);
+  }
+
+  decide(draft: AuctionDraft): void {
+    const { catalog, ledger } = this.#context;
+    draft.impReservation.fill(noReservation);
+    draft.impReservedNanos.fill(0);
+    // A candidate whose budget cannot pay for one more event does not compete; the reservation of the winner is what counts.
+    for (let index = 0; index < draft.candidateCount; index++) {
+      const lineItem = catalog.adLineItem[draft.candidateAdRow[index]!]!;
+      if (ledger.spendableNanos(lineItem) < draft.candidateBidNanos[index]!)
+        draft.candidateVerdict[index]! |= verdictBits.budget;
+    }
+    this.#draft = draft;
+    // A test auction takes nothing from a budget.
+    this.#decider.decide(draft, catalog.adAdvertiser, draft.test ? undefined : this.#onWin);
+    this.#draft = undefined;
+  }
+
+  /** CPM holds its bid until bill or loss; CPC and CPA hold nothing, but what they will probably cost is kept in mind. */
+  readonly #onWin = (imp: number, candidate: number): boolean => {
+    const { catalog, ledger, telemetry, now } = this.#context;
+    const draft = this.#draft!;
+    const lineItem = catalog.adLineItem[draft.candidateAdRow[candidate]!]!;
+    const bidNanos = draft.candidateBidNanos[candidate]!;
+    const priceType = draft.candidatePriceType[candidate]!;
+    if (priceType !== cpm) {
+      const { candidateClickQ30, candidateConversionQ30 } = draft;
+      ledger.expectSpend(
+        lineItem,
+        expectedValueNanos(bidNanos, priceType, candidateClickQ30[candidate]!, candidateConversionQ30[candidate]!),
+      );
+      return true;
+    }
+    const handle = ledger.reserve(lineItem, bidNanos, now() + reservationMs);
+    if (handle < 0) {
+      telemetry.count(counterIndex.budget_refused);
+      return false;
+    }
+    draft.impReservation[imp] = handle;
+    draft.impReservedNanos[imp] = bidNanos;
+    return true;
+  };
+
+  giveBack(draft: AuctionDraft, imp: number): void {
+    const handle = draft.impReservation[imp]!;
+    if (handle === noReservation) return;
+    this.#context.ledger.release(handle, this.#context.ledger.generationOf(handle));
+    draft.impReservation[imp] = noReservation;
+  }
+}

@@ -1,0 +1,51 @@
+import { SharedUserTable, type UserTableShared } from '#embeddings/shared-user-table.ts';
+import { LoadedModel } from '#inference/loaded-model.ts';
+import type { ModelShared } from '#inference/model-tables.ts';
+import { ContextVocabulary } from './context-words.ts';
+import type { ServingModel } from './pipeline-ports.ts';
+
+/** A model and the profiles under its tower, as they cross to a serving thread: all of it is shared memory. */
+export type ServedModelShared = { readonly model: ModelShared; readonly users: UserTableShared };
+
+/** The words of a profile's segments, for targeting: profiles hold them as vocabulary ids. */
+export type SegmentWords = (userKey: string) => readonly string[];
+
+export type ServedModel = { readonly serving: ServingModel; readonly segmentWords: SegmentWords };
+
+const noWords: readonly string[] = [];
+/** Places of `idsOf`: age and gender, then the segments. See `userFieldNames`. */
+const firstSegment = 2;
+
+/** One serving thread's view of a model. `adLineItem`: line item number by ad row, of the catalog. */
+export function servedModel(shared: ServedModelShared, adLineItem: Uint32Array): ServedModel {
+  const loaded = new LoadedModel(shared.model, adLineItem);
+  const users = new SharedUserTable(shared.users);
+  const vocabulary = new ContextVocabulary(loaded.schema);
+  const words = loaded.schema.user.find(({ name }) => name === 'segment')?.vocabulary ?? [];
+  return {
+    serving: {
+      slot: loaded.slot,
+      modelId: loaded.modelId,
+      calibratorId: loaded.calibratorId,
+      users,
+      vocabulary,
+      ranker: loaded.ranker,
+      requestVectorInto: (target, userVector, contextIds) => loaded.requestVectorInto(target, userVector, contextIds),
+      crossInto: (target, rows, from, count, facts) => loaded.crossInto(target, rows, from, count, facts),
+      clickQ30: (rung, logit) => loaded.clickQ30(rung, logit),
+      conversionQ30: (rung, logit) => loaded.conversionQ30(rung, logit),
+      lightConversionLogit: (row) => loaded.lightConversionLogit(row),
+    },
+    segmentWords: (userKey) => {
+      const row = users.rowOf(userKey);
+      if (row <= 0) return noWords;
+      const ids = users.idsOf(row);
+      const found: string[] = [];
+      for (let place = firstSegment; place < ids.length; place++) {
+        const word = words[ids[place]! - 1];
+        if (word !== undefined) found.push(word);
+      }
+      return found;
+    },
+  };
+}

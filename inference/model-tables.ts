@@ -1,0 +1,219 @@
+import { setImmediate as turn } from 'node:timers/promises';
+import { type AdColumns, AdColumnFiller, allocateAdColumns } from './ad-columns.ts';
+import { AdTower, type AdTowerContent } from './ad-tower.ts';
+import { AdWordIds } from './ad-word-ids.ts';
+import type { Bundle } from './bundle.ts';
+import type { CalibrationSet } from './calibration.ts';
+import type { CategoricalField, FeatureSchema } from './feature-schema.ts';
+import { goldenInputs } from './golden.ts';
+import type { LightRankerWeights, RankerHead } from './light-ranker.ts';
+import type { GoldenRows, ScoringModel, ScoringTable } from './scoring-model.ts';
+
+/** A model in service as every thread gets it (workerData, messages): all that is large lies in shared memory. */
+export type ModelShared = {
+  readonly slot: number;
+  readonly modelId: string;
+  readonly towerVersion: string;
+  readonly userDimension: number;
+  readonly calibration: CalibrationSet;
+  /** Without the vocabularies of users, ads, line items and advertisers: what a request needs. */
+  readonly schema: FeatureSchema;
+  /** Without the weights of ads, which are in `columns`. */
+  readonly ranker: LightRankerWeights;
+  readonly context: readonly Float32Array[];
+  readonly columns: AdColumns;
+  readonly adCapacity: number;
+  readonly graph: Uint8Array;
+  readonly tables: readonly ScoringTable[];
+  readonly golden: GoldenRows;
+};
+
+/** Words of an ad row in the order of `adFieldNames`: what the catalog knows. */
+export type AdWordsOf = (row: number) => readonly string[];
+
+/** Ads per run of the tower: about 3 ms each, after which the event loop gets its turn. */
+const adsPerRun = 1024;
+/** Vocabularies that requests need, or that are short. The identity of the user is the first field whatever its name. */
+const keptAdVocabularies: ReadonlySet<string> = new Set(['category', 'size']);
+
+/**
+ * Works out everything that a model keeps per ad: vectors, projections, the ranker's static part. Rows `adCount` to `adCapacity`
+ * wait for ads that are added later; behind them lie the golden rows.
+ */
+export async function buildModelShared(
+  bundle: Bundle,
+  slot: number,
+  adWordsOf: AdWordsOf,
+  adCount: number,
+  adCapacity: number,
+  onProgress: (done: number, total: number) => void = () => {},
+): Promise<ModelTables> {
+  if (adCount > adCapacity) throw new RangeError(`${adCount} ads do not fit ${adCapacity} rows`);
+  const tableRows = adCapacity + bundle.golden.length;
+  const tables = bundle.tables.map(({ name, width }) => ({
+    name,
+    width,
+    rows: tableRows,
+    data: new SharedArrayBuffer(tableRows * width * Float32Array.BYTES_PER_ELEMENT),
+  }));
+  const inputs = await goldenInputs(bundle);
+  for (const { name, width, data } of tables) new Float32Array(data).set(inputs.tables[name]!, adCapacity * width);
+  const shared: ModelShared = {
+    slot,
+    modelId: bundle.id,
+    towerVersion: bundle.towerVersion,
+    userDimension: bundle.head.dims.user,
+    calibration: bundle.calibration,
+    schema: requestSchema(bundle.schema),
+    ranker: { click: sharedHead(bundle.ranker.click), conversion: sharedHead(bundle.ranker.conversion) },
+    context: bundle.context.map(sharedCopy),
+    columns: allocateAdColumns(adCapacity),
+    adCapacity,
+    graph: sharedBytes(bundle.serveGraph),
+    tables,
+    golden: {
+      count: inputs.count,
+      firstRow: adCapacity,
+      user: sharedCopy(inputs.user),
+      cross: sharedCopy(inputs.cross),
+      logits: sharedCopy(Float32Array.from(bundle.golden.flatMap(({ logits }) => logits))),
+    },
+  };
+  const { schema, head, adTower, adPartGraph, ranker } = bundle;
+  const made = new ModelTables(shared, { schema, head, tables: bundle.tables, adTower, adPartGraph }, ranker);
+  await made.fill(
+    Uint32Array.from({ length: adCount }, (_, row) => row),
+    adWordsOf,
+    new AdWordIds(schema),
+    onProgress,
+  );
+  return made;
+}
+
+/** The main thread's side of a model in service: what other threads get, and the way to add ads. */
+export class ModelTables {
+  readonly shared: ModelShared;
+  readonly #content: AdTowerContent;
+  readonly #filler: AdColumnFiller;
+
+  constructor(shared: ModelShared, content: AdTowerContent, ranker: LightRankerWeights) {
+    this.shared = shared;
+    this.#content = content;
+    this.#filler = new AdColumnFiller(content.schema, ranker);
+  }
+
+  /** What the scoring threads load. */
+  get scoringModel(): ScoringModel {
+    const { slot, modelId, graph, tables, golden } = this.shared;
+    return { slot, modelId, graph, tables, golden };
+  }
+
+  /** Fills rows of ads that requests do not see yet; requests for other rows go on meanwhile. */
+  async addAds(rows: ArrayLike<number>, adWordsOf: AdWordsOf): Promise<void> {
+    if (rows.length === 0) return;
+    const wanted = new Set(Array.from(rows).flatMap((row) => [...adWordsOf(row)]));
+    await this.fill(rows, adWordsOf, new AdWordIds(this.#content.schema, wanted), () => {});
+  }
+
+  async fill(
+    rows: ArrayLike<number>,
+    adWordsOf: AdWordsOf,
+    words: AdWordIds,
+    onProgress: (done: number, total: number) => void,
+  ): Promise<void> {
+    const { columns, tables, adCapacity } = this.shared;
+    const targets = tables.map(({ name, width, data }) => ({ name, width, data: new Float32Array(data) }));
+    const tower = await AdTower.open(this.#content);
+    try {
+      for (let from = 0; from < rows.length; from += adsPerRun) {
+        const count = Math.min(adsPerRun, rows.length - from);
+        const ids = new Int32Array(count * tower.idsPerRow);
+        for (let index = 0; index < count; index++) {
+          const row = rows[from + index]!;
+          if (!(row < adCapacity)) throw new RangeError(`ad row ${row} is beyond the ${adCapacity} rows of the model`);
+          words.idsInto(adWordsOf(row), ids, index * tower.idsPerRow);
+          this.#filler.fill(columns, row, ids, index * tower.idsPerRow);
+        }
+        const results = await tower.tablesOf(ids, count);
+        for (const { name, width, data } of targets) copyRows(results[name]!, width, rows, from, count, data);
+        onProgress(from + count, rows.length);
+        await turn();
+      }
+    } finally {
+      await tower.close();
+    }
+  }
+}
+
+function copyRows(
+  source: Float32Array,
+  width: number,
+  rows: ArrayLike<number>,
+  from: number,
+  count: number,
+  target: Float32Array,
+): void {
+  for (let index = 0; index < count; index++)
+    target.set(source.subarray(index * width, (index + 1) * width), rows[from + index]! * width);
+}
+
+/** Bytes by part, for all rows: what `bench memory` shows. */
+export function modelMemory(shared: ModelShared): Readonly<Record<string, number>> {
+  const { columns, ranker, context, graph, tables } = shared;
+  const sum = (arrays: readonly { byteLength: number }[]): number =>
+    arrays.reduce((total, { byteLength }) => total + byteLength, 0);
+  const headBytes = (head: RankerHead): number =>
+    sum([
+      ...head.user,
+      ...head.context,
+      ...head.contextByCategory,
+      ...head.userByCategory,
+      ...Object.values(head.contextByAdvertiser),
+    ]);
+  return {
+    ...Object.fromEntries(tables.map(({ name, data }) => [name, data.byteLength])),
+    light_ranker_columns: sum(Object.values(columns)),
+    light_ranker_weights: headBytes(ranker.click) + headBytes(ranker.conversion),
+    context_rows: sum(context),
+    serve_graph: graph.byteLength,
+  };
+}
+
+function requestSchema(schema: FeatureSchema): FeatureSchema {
+  const without = ({ name, size, width }: CategoricalField): CategoricalField => ({ name, size, width });
+  return {
+    ...schema,
+    user: schema.user.map((field, index) => (index === 0 ? without(field) : field)),
+    ad: schema.ad.map((field) => (keptAdVocabularies.has(field.name) ? field : without(field))),
+  };
+}
+
+function sharedHead(head: RankerHead): RankerHead {
+  return {
+    bias: head.bias,
+    interestMatch: head.interestMatch,
+    siteMatch: head.siteMatch,
+    user: head.user.map((weights, field) => (field === 0 ? new Float32Array(0) : sharedCopy(weights))),
+    ad: head.ad.map(() => new Float32Array(0)),
+    context: head.context.map(sharedCopy),
+    contextByCategory: head.contextByCategory.map(sharedCopy),
+    userByCategory: head.userByCategory.map((weights, field) =>
+      field === 0 ? new Float32Array(0) : sharedCopy(weights),
+    ),
+    contextByAdvertiser: Object.fromEntries(
+      Object.entries(head.contextByAdvertiser).map(([name, weights]) => [name, sharedCopy(weights)]),
+    ),
+  };
+}
+
+function sharedCopy(values: Float32Array): Float32Array {
+  const copy = new Float32Array(new SharedArrayBuffer(values.byteLength));
+  copy.set(values);
+  return copy;
+}
+
+function sharedBytes(values: Uint8Array): Uint8Array {
+  const copy = new Uint8Array(new SharedArrayBuffer(values.byteLength));
+  copy.set(values);
+  return copy;
+}

@@ -117,6 +117,59 @@ export class ScoringMemory {
     this.costs = new Float64Array(shared.costs);
   }
 
+  /**
+   * Views of a request's rows, made once per first piece and number of pieces and kept: the caller gets whole pieces, of which
+   * its rows are the first.
+   */
+  readonly #adIdViews = new Map<number, Int32Array>();
+  readonly #crossViews = new Map<number, Float32Array>();
+  readonly #logitViews = new Map<number, Float32Array>();
+  readonly #userViews = new Map<number, Float32Array>();
+
+  adIdsView(piece: number, rowCount: number): Int32Array {
+    const pieces = piecesOf(rowCount);
+    const key = piece * viewKeys + pieces;
+    let view = this.#adIdViews.get(key);
+    if (view === undefined) {
+      view = this.adIds.subarray(piece * pieceRows, (piece + pieces) * pieceRows);
+      this.#adIdViews.set(key, view);
+    }
+    return view;
+  }
+
+  crossView(piece: number, rowCount: number): Float32Array {
+    const pieces = piecesOf(rowCount);
+    const key = piece * viewKeys + pieces;
+    let view = this.#crossViews.get(key);
+    if (view === undefined) {
+      const { cross } = servedDims;
+      view = this.cross.subarray(piece * pieceRows * cross, (piece + pieces) * pieceRows * cross);
+      this.#crossViews.set(key, view);
+    }
+    return view;
+  }
+
+  logitsView(piece: number, rowCount: number): Float32Array {
+    const pieces = piecesOf(rowCount);
+    const key = piece * viewKeys + pieces;
+    let view = this.#logitViews.get(key);
+    if (view === undefined) {
+      const { heads } = servedDims;
+      view = this.logits.subarray(piece * pieceRows * heads, (piece + pieces) * pieceRows * heads);
+      this.#logitViews.set(key, view);
+    }
+    return view;
+  }
+
+  userView(piece: number): Float32Array {
+    let view = this.#userViews.get(piece);
+    if (view === undefined) {
+      view = this.users.subarray(piece * servedDims.user, (piece + 1) * servedDims.user);
+      this.#userViews.set(piece, view);
+    }
+    return view;
+  }
+
   get pieceCount(): number {
     return this.clientCount * this.piecesPerClient;
   }
@@ -185,6 +238,14 @@ export class ScoringMemory {
     Atomics.notify(this.control, word, sleepers);
   }
 }
+
+/** Pieces that hold so many rows. */
+export function piecesOf(rowCount: number): number {
+  return Math.ceil(rowCount / pieceRows);
+}
+
+/** Keys of views: first piece × this + number of pieces, which is at most 5. */
+const viewKeys = 8;
 
 /** Twice the pieces, as a power of two: room for every request and for entries that were passed over. */
 function ringCells(piecesPerClient: number): number {

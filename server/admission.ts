@@ -30,9 +30,14 @@ export class AdmissionControl {
     this.#serviceMs = Float64Array.from(rungs, (rung) => rung.costShare);
   }
 
+  /** Whether every request is turned away, whatever its deadline. */
+  get isFull(): boolean {
+    return this.inFlight >= this.#limits.inFlightMax;
+  }
+
   /** `headWaitMs` = predicted wait for a scoring thread; `leftMs` = what is left until the deadline. */
   admit(leftMs: number, headWaitMs: number): Admission {
-    if (this.inFlight >= this.#limits.inFlightMax) return 'IN_FLIGHT_FULL';
+    if (this.isFull) return 'IN_FLIGHT_FULL';
     for (let rung = this.ladder.startRung; rung < rungs.length; rung++) {
       const usesHead = rungs[rung]!.scorer === 'head';
       const waitMs = usesHead ? headWaitMs : 0;

@@ -4,6 +4,7 @@ import type { Caller } from './callers.ts';
 import { newContextWords } from './context-words.ts';
 import type { HttpRequest, Respond } from './http-listener.ts';
 import type { CrossFacts } from './pipeline-ports.ts';
+import type { Rate } from './rates.ts';
 
 /** Candidates of one request over all its imps: what the scoring ring takes in one go. */
 export const flightCandidateMax = 1000;
@@ -42,8 +43,8 @@ export class Flight implements CrossFacts {
   http: HttpRequest | undefined;
   respond: Respond | undefined;
   caller: Caller | undefined;
-  /** The caller wants to know more than the answer needs. */
-  isDebug = false;
+  /** From the answer's currency to the catalog's. */
+  rate: Rate | undefined;
   /** Lent by its pool. */
   isOut = false;
   rung = 0;
@@ -70,7 +71,6 @@ export class Flight implements CrossFacts {
     this.candidateCounts.fill(0);
     this.closedImps.fill(0);
     this.namedRowCount = 0;
-    this.isDebug = false;
     this.queueWaitMs = 0;
     this.request = undefined;
     this.rung = 0;
@@ -87,5 +87,6 @@ export class Flight implements CrossFacts {
     this.http = undefined;
     this.respond = undefined;
     this.caller = undefined;
+    this.rate = undefined;
   }
 }

@@ -54,7 +54,7 @@ export class FieldReader {
       return value;
     }
     if (value === undefined || value === null) this.fail('FIELD_MISSING', field, 'is required');
-    else if (Number.isSafeInteger(value)) {
+    else if (typeof value === 'number' && Number.isSafeInteger(value)) {
       this.leniency.coercions++;
       return String(value);
     } else this.fail('FIELD_TYPE', field, 'must be a string');
@@ -69,7 +69,7 @@ export class FieldReader {
       this.leniency.ignored++;
       return '';
     }
-    if (Number.isSafeInteger(value)) {
+    if (typeof value === 'number' && Number.isSafeInteger(value)) {
       this.leniency.coercions++;
       return String(value);
     }

@@ -9,6 +9,11 @@ const eea: ReadonlySet<string> = new Set(
   ),
 );
 
+/** Whether a profile may be used in a country (alpha-3) only where somebody said so. */
+export function needsConsent(country: string): boolean {
+  return eea.has(country);
+}
+
 /** Longest user key: the longest in use are 64-byte hashes in hexadecimal; ten times that is a mistake. */
 const keyCharsMax = 512;
 const consentCharsMax = 16_384;
@@ -89,7 +94,7 @@ function refusalOf(
   if (gdpr === 1 || (gdpr === undefined && applicable.includes(gppEuropeSection))) {
     const given = consent === '' ? (sections?.get(gppEuropeSection) ?? '') : consent;
     if (!allowsProfile(given)) return 'GDPR_NO_CONSENT';
-  } else if (gdpr === undefined && eea.has(country)) return 'EEA_NO_SIGNAL';
+  } else if (gdpr === undefined && needsConsent(country)) return 'EEA_NO_SIGNAL';
   if (usPrivacy !== '') {
     if (/^1[YN-]{3}$/iu.test(usPrivacy)) {
       if (usPrivacy[2] === 'Y' || usPrivacy[2] === 'y') return 'US_PRIVACY';

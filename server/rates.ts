@@ -1,3 +1,4 @@
+import { bidInForeignNanos, floorInCatalogNanos } from '#auction/currency.ts';
 import type { FileProblem } from './errors.ts';
 
 /**
@@ -33,28 +34,15 @@ export class Rates {
 
 export const usdOnly = new Rates([], 0);
 
-/** ⌈nanos × numerator ÷ denominator⌉: a floor in USD. Amounts beyond 2^53 become that. */
+/** A floor in USD, rounded up; the largest safe integer where it is beyond any bid. */
 export function toUsdNanosUp(nanos: number, rate: Rate): number {
-  return quotient(nanos, rate.numerator, rate.denominator, true);
+  if (rate === one) return nanos;
+  return Math.min(floorInCatalogNanos(nanos, rate), Number.MAX_SAFE_INTEGER);
 }
 
-/** ⌊nanos × denominator ÷ numerator⌋: a price in the rate's currency. */
+/** A price in the rate's currency, rounded down. */
 export function fromUsdNanosDown(nanos: number, rate: Rate): number {
-  return quotient(nanos, rate.denominator, rate.numerator, false);
-}
-
-function quotient(nanos: number, by: number, over: number, isUp: boolean): number {
-  if (by === over) return nanos;
-  const product = nanos * by;
-  if (product + over <= Number.MAX_SAFE_INTEGER) {
-    const whole = Math.floor(product / over);
-    // The float quotient of two exact integers may round up to the next whole number.
-    const exact = whole * over > product ? whole - 1 : whole;
-    return isUp && exact * over < product ? exact + 1 : exact;
-  }
-  const big = BigInt(nanos) * BigInt(by) + (isUp ? BigInt(over) - 1n : 0n);
-  const result = big / BigInt(over);
-  return result > BigInt(Number.MAX_SAFE_INTEGER) ? Number.MAX_SAFE_INTEGER : Number(result);
+  return rate === one ? nanos : bidInForeignNanos(nanos, rate);
 }
 
 export type RatesReading =

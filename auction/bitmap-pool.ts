@@ -83,7 +83,7 @@ export class BitmapPoolWriter {
     this.#words = new Int32Array(this.shared.words);
     this.#count = new Int32Array(this.shared.count);
     this.#keyText = new Uint32Array(this.shared.keyText);
-    for (const key of fixedKeys) this.add(key, -1);
+    for (const key of fixedKeys) this.add(key, 'empty');
   }
 
   get freeCount(): number {
@@ -94,30 +94,30 @@ export class BitmapPoolWriter {
     return this.#numbers.get(key) ?? -1;
   }
 
-  /** A new bitmap: a copy of another one, or empty for −1. It can be seen only once it is filled. */
-  add(key: string, copyOf: number): number {
+  /** A new bitmap: empty, full, or a copy of another one. It can be seen only once it is filled. */
+  add(key: string, content: 'empty' | 'full' | number): number {
     const number = this.#numbers.size;
     if (number >= this.#capacity) throw new RangeError('The bitmap pool is full.');
     const start = number * this.#wordsPerBitmap;
-    if (copyOf >= 0) {
-      const from = copyOf * this.#wordsPerBitmap;
+    if (content === 'full') this.#words.fill(-1, start, start + this.#wordsPerBitmap);
+    else if (content !== 'empty') {
+      const from = content * this.#wordsPerBitmap;
       this.#words.copyWithin(start, from, from + this.#wordsPerBitmap);
     }
     this.#numbers.set(key, number);
-    this.#keyText[number] = this.#texts.intern(key);
+    this.#keyText[number] = this.#texts.append(key);
     Atomics.store(this.#count, 0, number + 1);
     return number;
   }
 
-  fill(bitmap: number): void {
-    const start = bitmap * this.#wordsPerBitmap;
-    this.#words.fill(-1, start, start + this.#wordsPerBitmap);
-  }
-
-  /** Atomic, because other threads read meanwhile: whoever sees this bit sees what was written before it. */
+  /** Whoever sees this bit in the bitmap `active` also sees what was written before it: the store is atomic. */
   put(bitmap: number, row: number, isSet: boolean): void {
     const at = bitmap * this.#wordsPerBitmap + (row >>> 5);
-    if (isSet) Atomics.or(this.#words, at, 1 << (row & 31));
-    else Atomics.and(this.#words, at, ~(1 << (row & 31)));
+    const word = this.#words[at]!;
+    const bit = 1 << (row & 31);
+    const next = isSet ? word | bit : word & ~bit;
+    if (next === word) return;
+    if (bitmap === activeBitmap) Atomics.store(this.#words, at, next);
+    else this.#words[at] = next;
   }
 }

@@ -89,6 +89,7 @@ export class BlockChecks {
     if (this.#blocksDomains) {
       const { setStamps, stamp } = this.#domains;
       if (setStamps[columns.creativeDomainSet[creative]!] === stamp) return false;
+      if (setStamps[columns.advertiserDomainSet[columns.adAdvertiser[row]!]!] === stamp) return false;
     }
     if (this.#allowsCategories && !this.#allowedCategories.isCovered(columns.creativeCategorySet[creative]!))
       return false;

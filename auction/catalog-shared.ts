@@ -55,6 +55,7 @@ const columns = {
   advertiserNameText: ['advertiser', 'u32'],
   advertiserDomainText: ['advertiser', 'u32'],
   advertiserCategoryText: ['advertiser', 'u32'],
+  advertiserDomainSet: ['advertiser', 'u32'],
   advertiserSeatSet: ['advertiser', 'u32'],
   advertiserNameChars: ['advertiser', 'u16'],
 } as const;

@@ -12,6 +12,9 @@ export type AdvertiserSpec = {
   readonly category: string;
 };
 
+/** At most `count` views by one user in any window. */
+export type FrequencyCapSpec = { readonly count: number; readonly windowMs: number };
+
 /** Money per event of the price type. */
 export type LineItemTerms = {
   readonly isActive: boolean;
@@ -19,9 +22,7 @@ export type LineItemTerms = {
   readonly bidNanos: number;
   readonly budgetNanos: number;
   readonly pacesEvenly: boolean;
-  /** 0 = no cap. */
-  readonly capCount: number;
-  readonly capWindowMs: number;
+  readonly cap: FrequencyCapSpec | undefined;
   readonly quality: number;
   readonly priorClick: number;
   readonly priorConversion: number;
@@ -97,7 +98,12 @@ export function adIdOf(lineItemId: string, creativeId: string): string {
   return `${lineItemId}.${creativeId}`;
 }
 
-/** "banner:300x250", "video", "native": the words that the model and the index know sizes by. */
+/** "300x250", "video", "native": what the index knows sizes by. */
+export function sizeKeyOf(format: AdFormat, width: number, height: number): string {
+  return format === 'banner' ? `${width}x${height}` : format;
+}
+
+/** "banner:300x250", "video", "native": the model's words. */
 export function sizeWordOf(format: AdFormat, width: number, height: number): string {
   return format === 'banner' ? `banner:${width}x${height}` : format;
 }

@@ -4,6 +4,9 @@ export type TextHeapShared = { readonly bytes: SharedArrayBuffer; readonly used:
 /** Longer texts are refused by whoever fills the heap: the longest field of the catalog is 2,048 characters, a targeting 1 MiB. */
 const bytesOfLengthMax = 4;
 
+/** Some 6 MB of the main thread; texts beyond that are kept twice rather than remembered. */
+const internedCountMax = 65_536;
+
 /** A reader's view: any thread. */
 export class TextHeap {
   readonly #bytes: Buffer;
@@ -36,6 +39,9 @@ export class TextHeapWriter {
   #shared: TextHeapShared | undefined;
   readonly #interned = new Map<string, number>();
 
+  get usedBytes(): number {
+    return this.#used;
+  }
   get freeBytes(): number {
     return this.#shared === undefined ? Number.POSITIVE_INFINITY : this.#bytes.length - this.#used;
   }
@@ -62,18 +68,14 @@ export class TextHeapWriter {
     return reference;
   }
 
-  /** The same reference for the same text: for texts that many entries share. */
+  /** The same reference for the same text, for texts that many entries share; as long as there are not too many of them. */
   intern(text: string): number {
     let reference = this.#interned.get(text);
     if (reference === undefined) {
       reference = this.append(text);
-      this.#interned.set(text, reference);
+      if (this.#interned.size < internedCountMax) this.#interned.set(text, reference);
     }
     return reference;
-  }
-
-  hasInterned(text: string): boolean {
-    return this.#interned.has(text);
   }
 
   read(reference: number): string {

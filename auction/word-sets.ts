@@ -99,7 +99,7 @@ export class WordSetsWriter {
     if (number !== undefined) return number;
     number = this.#wordNumbers.size;
     this.#wordNumbers.set(word, number);
-    const reference = this.#texts.intern(word);
+    const reference = this.#texts.append(word);
     if (this.#views === undefined) this.#wordText.push(reference);
     else {
       this.#views.wordText[number] = reference;

@@ -1,4 +1,4 @@
-import { expectedValueNanos } from '#auction/expected-value.ts';
+import { winnersCpmNanos } from '#auction/bid-price.ts';
 import type { AuctionDraft } from '#training-bridge/event-records.ts';
 import { auctionIdText } from './auction-ids.ts';
 import { type NoticeContext, type UserHalves, winnerTokens } from './bid-notices.ts';
@@ -26,28 +26,6 @@ const bannerType = 1;
 const videoType = 2;
 const nativeType = 4;
 
-/**
- * What the winner of an imp is worth to us per impression, in USD nanos: expected value less the margin, rounded down, and never
- * below the floor, which the expected value itself reached.
- */
-export function offeredNanos(draft: AuctionDraft, imp: number): number {
-  const winner = draft.impWinner[imp]!;
-  const value = expectedValueNanos(
-    draft.candidateBidNanos[winner]!,
-    draft.candidatePriceType[winner]!,
-    draft.candidateClickQ30[winner]!,
-    draft.candidateConversionQ30[winner]!,
-  );
-  if (draft.marginPpm === 0) return value;
-  const kept = 1_000_000 - draft.marginPpm;
-  const product = value * kept;
-  const offered =
-    product <= Number.MAX_SAFE_INTEGER
-      ? Math.floor(product / 1_000_000)
-      : Number((BigInt(value) * BigInt(kept)) / 1_000_000n);
-  return Math.max(offered, Math.min(value, draft.impFloorNanos[imp]!));
-}
-
 export type BidResponse = {
   /** '' when no imp could be offered. */
   readonly body: string;
@@ -74,7 +52,7 @@ export function bidResponse(
   for (const imp of request.imps) {
     const winner = draft.impWinner[imp.index]!;
     if (winner < 0) continue;
-    const usdNanos = offeredNanos(draft, imp.index);
+    const usdNanos = winnersCpmNanos(draft, imp.index);
     const priceNanos = fromUsdNanosDown(usdNanos, rate);
     if (priceNanos <= 0) continue;
     const card = context.card(draft.candidateAdRow[winner]!);

@@ -108,14 +108,6 @@ const sponsoredType = 1;
 const descriptionType = 2;
 const displayUrlType = 11;
 
-/** Whether an ad of ours can give what a native slot insists on; what it only would like may be missing. */
-export function canFillNative(assets: readonly NativeAsset[]): boolean {
-  return assets.every(({ isRequired, kind, type }) => {
-    if (!isRequired || kind === 'title' || kind === 'image') return true;
-    return kind === 'data' && (type === sponsoredType || type === descriptionType || type === displayUrlType);
-  });
-}
-
 /** At most `charsMax` characters (0 = no limit), cut between code points, with an ellipsis where there is room for one. */
 function cut(text: string, charsMax: number): string {
   if (charsMax <= 0 || text.length <= charsMax) return text;

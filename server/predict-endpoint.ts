@@ -10,10 +10,12 @@ import { jsonHeaders, readV1, refuse, shed, type V1Context } from './v1-endpoint
 export type PredictContext = V1Context & {
   /** −1: no such ad. */
   readonly rowOfAd: (adId: string) => number;
-  readonly adIdOf: (row: number) => string;
+  /** Whether the ad of a row is still in the catalog; whether it is for sale does not matter here. */
+  readonly isLive: (row: number) => boolean;
 };
 
 const q30One = 2 ** 30;
+const shownCharsMax = 128;
 
 /**
  * `POST /v1/predict`: calibrated probabilities for ads that the caller names, in the order asked. Under load it answers on a
@@ -22,6 +24,8 @@ const q30One = 2 ** 30;
 export class PredictEndpoint {
   readonly #context: PredictContext;
   readonly #desk: FlightDesk;
+  /** The ids as they were asked for, of the flights under way. */
+  readonly #adIds = new WeakMap<Flight, readonly string[]>();
 
   constructor(context: PredictContext) {
     this.#context = context;
@@ -39,9 +43,11 @@ export class PredictEndpoint {
     if (asked === undefined) return;
     const { caller } = asked;
     const read = readPredictRequest(asked.body);
-    const unknown = read.kind === 'fault' ? read : this.#unknownAd(read.adIds);
-    if (read.kind === 'fault' || unknown !== undefined) return refuse(context, respond, unknown!, caller.id);
+    if (read.kind === 'fault') return refuse(context, respond, read, caller.id);
     const { request, adIds } = read;
+    const rows = adIds.map((adId) => this.#rowOf(adId));
+    const unknown = rows.indexOf(-1);
+    if (unknown >= 0) return refuse(context, respond, unknownAd(adIds[unknown]!, unknown), caller.id);
     context.telemetry.record(stageSeries.parse, context.now() - startedMs);
     const flight = this.#desk.open({
       http,
@@ -55,8 +61,9 @@ export class PredictEndpoint {
       done: this.#done,
     });
     if (typeof flight === 'string') return shed(context, respond);
-    for (let index = 0; index < adIds.length; index++) flight.namedRows[index] = context.rowOfAd(adIds[index]!);
-    flight.namedRowCount = adIds.length;
+    flight.namedRows.set(rows);
+    flight.namedRowCount = rows.length;
+    this.#adIds.set(flight, adIds);
     try {
       context.flow.run(flight, request);
     } catch (error) {
@@ -65,11 +72,10 @@ export class PredictEndpoint {
     }
   };
 
-  #unknownAd(adIds: readonly string[]): RequestFault | undefined {
-    const index = adIds.findIndex((adId) => this.#context.rowOfAd(adId) < 0);
-    if (index < 0) return undefined;
-    const shown = adIds[index]!.slice(0, 64);
-    return { kind: 'fault', code: 'UNKNOWN_AD', path: `ad_ids[${index}]`, message: `no ad has the id ${shown}` };
+  #rowOf(adId: string): number {
+    const { rowOfAd, isLive } = this.#context;
+    const row = rowOfAd(adId);
+    return row >= 0 && isLive(row) ? row : -1;
   }
 
   readonly #done = (flight: Flight): void => {
@@ -78,7 +84,7 @@ export class PredictEndpoint {
     try {
       const answerStartedMs = now();
       flight.draft.timeMs = answerStartedMs;
-      const body = this.#answer(flight);
+      const body = this.#answer(flight, this.#adIds.get(flight)!);
       flight.respond = undefined;
       respond!(200, jsonHeaders, body);
       this.#desk.answered(flight, answerStartedMs);
@@ -90,14 +96,20 @@ export class PredictEndpoint {
     }
   };
 
-  #answer({ draft, request, rung }: Flight): string {
+  #answer({ draft, request, rung }: Flight, adIds: readonly string[]): string {
     let predictions = '';
     for (let index = 0; index < draft.candidateCount; index++) {
-      const adId = JSON.stringify(this.#context.adIdOf(draft.candidateAdRow[index]!));
+      const adId = JSON.stringify(adIds[index]!);
       const click = draft.candidateClickQ30[index]! / q30One;
       const conversion = draft.candidateConversionQ30[index]! / q30One;
       predictions += `${index === 0 ? '' : ','}{"ad_id":${adId},"p_click":${click},"p_conversion":${conversion}}`;
     }
     return `{"id":${JSON.stringify(request!.id)},"model_id":${JSON.stringify(draft.modelId)},"rung":"${rungNames[rung]!}","predictions":[${predictions}]}`;
   }
+}
+
+function unknownAd(adId: string, index: number): RequestFault {
+  // The id is the caller's own text, cut: it goes back to him, and into no log.
+  const shown = adId.length > shownCharsMax ? `${adId.slice(0, shownCharsMax)}…` : adId;
+  return { kind: 'fault', code: 'UNKNOWN_AD', path: `ad_ids[${index}]`, message: `no ad has the id "${shown}"` };
 }

@@ -40,6 +40,12 @@ export function toUsdNanosUp(nanos: number, rate: Rate): number {
   return Math.min(floorInCatalogNanos(nanos, rate), Number.MAX_SAFE_INTEGER);
 }
 
+/** What an exchange reports in a currency, in USD, rounded up: a cost is never understated. Undefined without a rate. */
+export function toCatalogNanos(rates: Rates, nanos: number, currency: string, nowMs: number): number | undefined {
+  const rate = rates.rateOf(currency, nowMs);
+  return rate === undefined ? undefined : toUsdNanosUp(nanos, rate);
+}
+
 /** A price in the rate's currency, rounded down. */
 export function fromUsdNanosDown(nanos: number, rate: Rate): number {
   return rate === one ? nanos : bidInForeignNanos(nanos, rate);

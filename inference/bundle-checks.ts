@@ -53,7 +53,8 @@ export function checkSchema(schema: FeatureSchema): void {
 function fieldProblem(field: CategoricalField): string | undefined {
   if (typeof field !== 'object' || field === null) return 'must be an object';
   const { name, size, width, vocabulary } = field;
-  if (typeof name !== 'string' || !/^[a-z0-9_]{1,64}$/iu.test(name)) return 'name must be 1 to 64 letters, digits or _';
+  if (typeof name !== 'string' || !/^[a-z][a-z0-9_]{0,63}$/iu.test(name))
+    return 'name must be a letter and up to 63 letters, digits or _';
   if (!Number.isInteger(size) || size < 1 || size > fieldSizeMax) return `size must be 1 to ${fieldSizeMax}`;
   if (!Number.isInteger(width) || width < 1 || width > widthMax) return `width must be 1 to ${widthMax}`;
   if (vocabulary === undefined) return undefined;

@@ -14,7 +14,7 @@ const alignment = 8;
 const dtypes = { F32: 4, F64: 8 } as const;
 
 export function writeSafetensors(tensors: ReadonlyMap<string, Tensor>): Uint8Array {
-  const header: Record<string, unknown> = {};
+  const header: [string, unknown][] = [];
   // Wide elements first: then every tensor starts at a multiple of its own element.
   const ordered = [...tensors].toSorted(
     ([, left], [, right]) => right.data.BYTES_PER_ELEMENT - left.data.BYTES_PER_ELEMENT,
@@ -25,9 +25,9 @@ export function writeSafetensors(tensors: ReadonlyMap<string, Tensor>): Uint8Arr
       throw new RangeError(`tensor ${name}: ${data.length} values for [${shape.join(', ')}]`);
     const begin = end;
     end += data.byteLength;
-    header[name] = { dtype: data instanceof Float64Array ? 'F64' : 'F32', shape, data_offsets: [begin, end] };
+    header.push([name, { dtype: data instanceof Float64Array ? 'F64' : 'F32', shape, data_offsets: [begin, end] }]);
   }
-  const text = new TextEncoder().encode(JSON.stringify(header));
+  const text = new TextEncoder().encode(JSON.stringify(Object.fromEntries(header)));
   const headerBytes = Math.ceil(text.length / alignment) * alignment;
   const file = new Uint8Array(lengthBytes + headerBytes + end);
   new DataView(file.buffer).setBigUint64(0, BigInt(headerBytes), true);

@@ -13,7 +13,7 @@ describe('canonical JSON', () => {
   });
 
   test('writes numbers as ECMAScript does', () => {
-    const numbers = [0, -0, 1e21, 1e-7, 333333333.33333329, 4.5, 2e-3, 0.000000000000000000000000001, 1e30];
+    const numbers = [0, -0, 1e21, 1e-7, Number('333333333.33333329'), 4.5, 2e-3, 0.000000000000000000000000001, 1e30];
     expect(canonicalJson(numbers)).toBe('[0,0,1e+21,1e-7,333333333.3333333,4.5,0.002,1e-27,1e+30]');
   });
 
@@ -32,7 +32,7 @@ describe('canonical JSON', () => {
   test('equal values have one spelling, and it means the value', () => {
     fc.assert(
       fc.property(fc.jsonValue(), (value) => {
-        const text = canonicalJson(value as JsonValue);
+        const text = canonicalJson(value);
         expect(canonicalJson(JSON.parse(text))).toBe(text);
         expect(JSON.parse(text)).toEqual(JSON.parse(JSON.stringify(value)));
       }),

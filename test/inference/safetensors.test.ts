@@ -15,7 +15,7 @@ const refused = expect.objectContaining({ code: 'BUNDLE_TENSORS_INVALID' });
 
 describe('safetensors', () => {
   test('gives back what was written, floats and doubles, empty ones and scalars too', () => {
-    const name = fc.string({ minLength: 1, maxLength: 12, unit: 'grapheme' }).filter((each) => !each.startsWith('__'));
+    const name = fc.string({ minLength: 1, maxLength: 12, unit: 'grapheme' }).filter((each) => each !== '__metadata__');
     const tensor = fc.oneof(
       fc.float32Array({ maxLength: 40 }).map((data): Tensor => ({ shape: [data.length], data })),
       fc.float64Array({ maxLength: 40 }).map((data): Tensor => ({ shape: [1, data.length, 1], data })),
@@ -25,7 +25,7 @@ describe('safetensors', () => {
       fc.property(fc.uniqueArray(fc.tuple(name, tensor), { selector: ([each]) => each, maxLength: 8 }), (entries) => {
         const tensors = new Map(entries);
         const read = readSafetensors(writeSafetensors(tensors), 'x.safetensors');
-        expect(new Map([...read].toSorted())).toEqual(new Map([...tensors].toSorted()));
+        expect(read).toEqual(tensors);
       }),
     );
   });
@@ -83,11 +83,13 @@ describe('safetensors', () => {
       fc.property(fc.nat(whole.length - 1), fc.integer({ min: 1, max: 255 }), (at, mask) => {
         const bytes = whole.slice();
         bytes[at] = bytes[at]! ^ mask;
+        let fault: unknown;
         try {
           readSafetensors(bytes, 'x');
         } catch (error) {
-          expect(error).toBeInstanceOf(BundleError);
+          fault = error;
         }
+        expect(fault === undefined || fault instanceof BundleError).toBe(true);
       }),
       { numRuns: 500 },
     );

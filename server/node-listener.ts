@@ -116,6 +116,12 @@ class NodeServer implements ListeningHttp {
       });
     }
     this.#server.closeAllConnections();
+    // Each connection tells of its end in a later turn.
+    while (this.inFlightCount > 0) {
+      await new Promise((resolve) => {
+        setImmediate(resolve);
+      });
+    }
   }
 }
 

@@ -20,20 +20,24 @@ import {
   readHeaders,
   type ResponseHeaders,
 } from './http-listener.ts';
+import { freePort } from './listen-address.ts';
 import { type RouteMatch, RouteTable, statusTexts } from './route-table.ts';
 
 /**
  * HTTP/1.1 by uWebSockets.js: about twice the requests per CPU-second of `node:http` (README, "Decisions"). Several threads may
- * listen on one port, and the kernel spreads connections over them; so may several processes of one user, unnoticed: whoever
- * starts threads asks `assertAddressFree` first.
+ * listen on one port, and the kernel spreads connections over them; so may several processes of one user, unnoticed: see
+ * `freePort` in listen-address.ts.
  *
- * What it does by itself and cannot be told: a connection is closed after 10 s without a byte (whatever `idleMsMax` says, as long
- * as that is more), and a second request that arrives on a connection while the first awaits its answer closes it.
+ * What it does by itself and cannot be told: a connection is closed after 10 s without a byte (whatever `idleMsMax` says), a
+ * second request that arrives on a connection while the first awaits its answer closes it, and a head may have 4 KiB (the
+ * environment variable UWS_HTTP_MAX_HEADERS_SIZE of the process changes that).
  */
 export const uwsListener: HttpListener = {
-  listen(options: ListenOptions): Promise<ListeningHttp> {
+  async listen(options: ListenOptions): Promise<ListeningHttp> {
     const server = new UwsServer(options);
-    return server.listen(options.host, options.port);
+    // Left to itself, uWebSockets.js takes a free port that no other thread can join.
+    const port = options.port === 0 ? await freePort(options.host, 0) : options.port;
+    return server.listen(options.host, port);
   },
 };
 

@@ -17,8 +17,10 @@ export type AdminPorts = {
   overview(): unknown;
   /** Fine latency counts per series since the start: two readings give the quantiles of what lay between. */
   latency(): unknown;
+  status(): AdminAnswer;
   ads(after: number, limit: number): AdminAnswer;
   catalog(): AdminAnswer;
+  lineItem(id: string): AdminAnswer;
   changeCatalog(change: unknown): Promise<AdminAnswer>;
   changeLineItem(id: string, change: unknown): Promise<AdminAnswer>;
   spend(): AdminAnswer;
@@ -163,6 +165,10 @@ async function api(
         boundedInteger(query.get('after'), 0, 2 ** 31),
         Math.max(1, boundedInteger(query.get('limit'), 100, 10_000)),
       );
+    case 'GET /admin/v1/status':
+      return ports.status();
+    case 'GET /admin/v1/line-items':
+      return ports.lineItem(decoded(id));
     case 'GET /admin/v1/catalog':
       return ports.catalog();
     case 'GET /admin/v1/spend':

@@ -49,7 +49,7 @@ export class Auctioneer implements AuctionPort {
     }
     this.#draft = draft;
     // A test auction takes nothing from a budget.
-    this.#decider.decide(draft, catalog.adAdvertiser, draft.test ? undefined : this.#onWin);
+    this.#decider.decide(draft, catalog.adAdvertiser, draft.test ? undefined : this.#onWin, this.#onLose);
     this.#draft = undefined;
   }
 
@@ -78,10 +78,15 @@ export class Auctioneer implements AuctionPort {
     return true;
   };
 
+  readonly #onLose = (imp: number): void => {
+    if (this.#draft !== undefined) this.giveBack(this.#draft, imp);
+  };
+
   giveBack(draft: AuctionDraft, imp: number): void {
     const handle = draft.impReservation[imp]!;
     if (handle === noReservation) return;
     this.#context.ledger.release(handle, this.#context.ledger.generationOf(handle));
     draft.impReservation[imp] = noReservation;
+    draft.impReservedNanos[imp] = 0;
   }
 }

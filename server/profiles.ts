@@ -81,7 +81,7 @@ function parseProfile(line: string): Profile | string {
   if (segments !== undefined && !(Array.isArray(segments) && segments.every((each) => typeof each === 'string'))) {
     return 'segments must be a list of texts';
   }
-  return { id, age: age ?? '', gender: gender ?? '', segments: (segments as string[] | undefined) ?? [] };
+  return { id, age: age ?? '', gender: gender ?? '', segments: segments ?? [] };
 }
 
 /** Words that the model does not know are 0; segments beyond the field's width are left out. */

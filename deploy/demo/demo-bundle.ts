@@ -16,12 +16,13 @@ export async function ensureDemoBundle(dataDir: string, demo: DemoFiles, log: (l
   if (made !== undefined) return made;
   mkdirSync(root, { recursive: true });
   log('training a model on the demo log');
-  const words = [
-    ...['--impressions', demo.impressions],
-    ...['--out', root],
-    ...['--seed', String(demo.parameters.seed)],
-    ...['--key', join(dataDir, 'signing-key.pem')],
-  ];
+  const facts = {
+    impressions: demo.impressions,
+    out: root,
+    seed: String(demo.parameters.seed),
+    key: join(dataDir, 'signing-key.pem'),
+  };
+  const words = Object.entries(facts).flatMap(([name, value]) => [`--${name}`, value]);
   const child = spawn(
     process.execPath,
     ['--max-old-space-size=4096', join(import.meta.dirname, '../gavelin.ts'), 'train', ...words],

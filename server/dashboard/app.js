@@ -179,7 +179,7 @@ function show(data) {
       ['candidates', true],
       ['winner'],
       ['pCTR', true],
-      ['price CPM', true],
+      ['value CPM', true],
     ],
     data.auctions.map((auction) => [
       auctionLink(auction.auctionId),
@@ -189,7 +189,7 @@ function show(data) {
       String(auction.candidates),
       auction.winner ?? 'no bid',
       auction.pClick === null ? '–' : percent(auction.pClick),
-      auction.priceNanos === null ? '–' : `$${(auction.priceNanos / 1e6).toFixed(3)}`,
+      auction.valueNanos === null ? '–' : `$${(auction.valueNanos / 1e6).toFixed(3)}`,
     ]),
   );
   byId('model').textContent = `model ${data.modelId.slice(0, 12)} · ${whole(data.adCount)} ads`;

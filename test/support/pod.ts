@@ -11,6 +11,8 @@ const outputCharsMax = 200_000;
 export type PodOptions = {
   /** Reused between pods when given; else a folder of its own that goes with the pod. */
   readonly dataDir?: string;
+  /** The folder goes with the pod although it was given. */
+  readonly ownsDataDir?: boolean;
   /** Demo traffic in requests per second. */
   readonly traffic?: number;
   readonly env?: Readonly<Record<string, string>>;
@@ -79,7 +81,7 @@ export class Pod {
         fail(new Error(`ended before it was ready (${code ?? signal}):\n${output.text}`));
       });
     });
-    return new Pod(child, ports, dataDir, options.dataDir === undefined, output);
+    return new Pod(child, ports, dataDir, options.ownsDataDir ?? options.dataDir === undefined, output);
   }
 
   get output(): string {
@@ -144,13 +146,3 @@ export class Pod {
     return code;
   }
 }
-
-let sharedDataDir: string | undefined;
-/** One small demo market and model for all tests of a run: made once, reused by every pod that asks for it. */
-export function smallDemo(): { dataDir: string; env: Readonly<Record<string, string>> } {
-  sharedDataDir ??= join(root, '.cache/small-demo');
-  return { dataDir: sharedDataDir, env: smallDemoEnv };
-}
-
-/** 3,000 ads and 20,000 users trained on 60,000 rows: ready in seconds, with the same code paths as the whole demo. */
-export const smallDemoEnv = { GAVELIN_DEMO_ADS: '3000', GAVELIN_DEMO_USERS: '20000', GAVELIN_DEMO_ROWS: '60000' };

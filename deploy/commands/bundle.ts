@@ -1,0 +1,35 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { readBundle } from '#inference/bundle-read.ts';
+import { loadOrCreateSigningKey, publicKeyOf, type Verifier, verifierOf } from '#inference/signing.ts';
+import { readConfig } from '#server/config.ts';
+
+const usage = `gavelin bundle verify DIR [--key PUBLIC.pem]
+
+Checks every hash, the signature, the schema and the golden rows, as a server does before it serves a bundle.
+Without --key: GAVELIN_BUNDLE_KEY_FILE, else the key of GAVELIN_DATA_DIR.
+`;
+
+export async function runBundle(
+  words: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<number> {
+  const [action, directory] = words;
+  if (action !== 'verify' || directory === undefined) {
+    process.stderr.write(usage);
+    return 2;
+  }
+  const bundle = await readBundle(directory, verifierFor(words, env));
+  const { signature: _, files, schema: __, ...facts } = { schema: undefined, ...bundle.manifest };
+  process.stdout.write(`${JSON.stringify({ id: bundle.id, files: files.length, ...facts }, null, 2)}\n`);
+  return 0;
+}
+
+function verifierFor(words: readonly string[], env: Readonly<Record<string, string | undefined>>): Verifier {
+  const config = readConfig(env);
+  const at = words.indexOf('--key');
+  const keyFile = at < 0 ? config.bundleKeyFile : words[at + 1];
+  if (keyFile === undefined) throw new Error('--key needs a file');
+  if (keyFile !== '') return verifierOf([publicKeyOf(readFileSync(keyFile, 'utf8'))]);
+  return verifierOf([loadOrCreateSigningKey(join(config.dataDir, 'signing-key.pem')).publicKey]);
+}

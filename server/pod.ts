@@ -1,0 +1,320 @@
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { buildCatalog } from '#auction/catalog-build.ts';
+import { readCatalogFile } from '#auction/catalog-file.ts';
+import { ScoringPool } from '#inference/scoring-pool.ts';
+import { loadOrCreateSigningKey, publicKeyOf, type Verifier, verifierOf } from '#inference/signing.ts';
+import { EventLog } from '#training-bridge/event-log.ts';
+import { defaultEventLogLimits } from '#training-bridge/event-log-types.ts';
+import { adminPorts } from './pod-admin.ts';
+import { startAdminServer } from './admin-server.ts';
+import type { Config } from './config.ts';
+import { loadNoticeKey, loadOrCreateToken } from './key-files.ts';
+import { ModelManager, type OnProgress } from './model-manager.ts';
+import { monotonicNowMs } from './monotonic-clock.ts';
+import { Overview } from './overview.ts';
+import { PodMarket } from './pod-market.ts';
+import { podMetrics } from './pod-metrics.ts';
+import { podStatus } from './pod-status.ts';
+import type { RecentAuction } from './recent-auctions.ts';
+import { loadLevels } from './rungs.ts';
+import { ServingThreads } from './serving-threads.ts';
+import { Telemetry } from './telemetry.ts';
+import { version } from './version.ts';
+
+/** What a pod serves. Paths. */
+export type PodFiles = {
+  readonly catalog: string;
+  readonly users: string;
+  readonly bundle: string;
+  /** The key whose bundles are trusted when no public key is configured. */
+  readonly signingKey: string;
+};
+
+export type PodHooks = {
+  readonly log: (line: string) => void;
+  readonly onProgress: OnProgress;
+};
+
+const tickMs = 1000;
+const tidyMs = 60_000;
+/** Shown on the page; newest first. */
+const recentAuctionsMax = 50;
+/** Requests under the model before live at most this much longer than their deadline. */
+const retireGraceMs = 2000;
+/** Bad input is logged as counts per kind, at most this often. */
+const faultLogMs = 10_000;
+
+/**
+ * A pod: one process, its threads and its ports. The main thread loads, watches and writes; it is never on the way of a bid.
+ * Throws with every reason when it cannot start; afterwards `failed` says when it can no longer serve.
+ */
+export async function startPod(config: Config, files: PodFiles, hooks: PodHooks): Promise<RunningPod> {
+  mkdirSync(config.dataDir, { recursive: true });
+  const startedMs = monotonicNowMs();
+  const catalogFile = readCatalogFile(files.catalog, (done, total) => hooks.onProgress(done, total, 'catalog'));
+  if (catalogFile.kind === 'problems') {
+    const list = catalogFile.problems.map(({ path, message }) => `\n  ${path}: ${message}`).join('');
+    throw new Error(`The catalog ${files.catalog} has ${catalogFile.total} problems:${list}`);
+  }
+  for (const { path, message, count } of catalogFile.warnings)
+    hooks.log(`catalog: ${path} ${message} (${count} times)`);
+  const market = new PodMarket(buildCatalog(catalogFile.spec), startedMs, randomBytes(4).readUInt32LE());
+  const logFolder = join(config.dataDir, 'event-log');
+  const eventLog = await EventLog.open(logFolder, {
+    now: monotonicNowMs,
+    limits: { segmentBytesMax: config.logSegmentBytes, totalBytesMax: config.logBytesMax },
+    onFault: (fault, cause) =>
+      hooks.log(
+        fault === undefined ? 'event log: the disk takes everything again' : `event log: ${fault} ${String(cause)}`,
+      ),
+    version: version(),
+    hostname: hostname(),
+  });
+  const parts: (() => Promise<void>)[] = [() => eventLog.close()];
+  try {
+    const restored = market.restore(eventLog.recovered, monotonicNowMs());
+    hooks.log(
+      `event log: ${restored.chargedLineItems} line items charged today, ${restored.notices} notices, ${restored.views} views`,
+    );
+    eventLog.writeDictionary(market.dictionary(Array.from({ length: market.catalog.adCount }, (_, row) => row)));
+    const pool = await ScoringPool.start({
+      threadCount: config.scoringThreads,
+      clientCount: config.servingThreads,
+      provider: config.provider as 'cpu' | 'cuda' | 'webgpu' | 'auto',
+      onThreadDied: ({ place, reason, restartInMs }) =>
+        hooks.log(`scoring thread ${place} died (${reason}); another comes in ${restartInMs} ms`),
+    });
+    parts.push(() => pool.stop());
+    const models = new ModelManager({
+      dataDir: config.dataDir,
+      usersPath: files.users,
+      verifier: trusted(config, files),
+      catalog: market.catalog,
+      pool,
+      onProgress: hooks.onProgress,
+    });
+    models.activated(await models.prepare(files.bundle, monotonicNowMs()));
+    const pod = new RunningPod({ config, hooks, market, eventLog, logFolder, pool, models, startedMs });
+    await pod.open();
+    return pod;
+  } catch (error) {
+    for (const close of parts.toReversed()) await close();
+    throw error;
+  }
+}
+
+function trusted(config: Config, files: PodFiles): Verifier {
+  if (config.bundleKeyFile !== '') return verifierOf([publicKeyOf(readFileSync(config.bundleKeyFile, 'utf8'))]);
+  return verifierOf([loadOrCreateSigningKey(files.signingKey).publicKey]);
+}
+
+type PodParts = {
+  readonly config: Config;
+  readonly hooks: PodHooks;
+  readonly market: PodMarket;
+  readonly eventLog: EventLog;
+  readonly logFolder: string;
+  readonly pool: ScoringPool;
+  readonly models: ModelManager;
+  readonly startedMs: number;
+};
+
+/** A pod that serves, or is about to. */
+export class RunningPod {
+  readonly config: Config;
+  readonly market: PodMarket;
+  readonly eventLog: EventLog;
+  readonly logFolder: string;
+  readonly pool: ScoringPool;
+  readonly models: ModelManager;
+  readonly startedMs: number;
+  readonly telemetry: readonly Telemetry[];
+  readonly overview: Overview;
+  readonly adminToken: string;
+  /** Resolves with the reason when the pod can no longer serve. */
+  readonly failed: Promise<string>;
+  readonly #log: (line: string) => void;
+  readonly #threads: ServingThreads;
+  readonly #timers: NodeJS.Timeout[] = [];
+  #recent: RecentAuction[] = [];
+  #faults: Record<string, number> = {};
+  #admin: { readonly port: number; close(): Promise<void> } | undefined;
+  #bidPort = 0;
+  #isReady = false;
+  /** Catalog changes and model changes happen one after another. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(parts: PodParts) {
+    const { config } = parts;
+    this.config = config;
+    this.market = parts.market;
+    this.eventLog = parts.eventLog;
+    this.logFolder = parts.logFolder;
+    this.pool = parts.pool;
+    this.models = parts.models;
+    this.startedMs = parts.startedMs;
+    this.#log = parts.hooks.log;
+    this.telemetry = Array.from({ length: config.servingThreads }, () => new Telemetry());
+    this.overview = new Overview(() => this.telemetry);
+    this.adminToken =
+      config.adminToken === '' ? loadOrCreateToken(join(config.dataDir, 'admin-token')) : config.adminToken;
+    const failure = Promise.withResolvers<string>();
+    this.failed = failure.promise;
+    this.#threads = new ServingThreads({
+      onSecond: (auctions, faults) => this.#noteSecond(auctions, faults),
+      onError: (message) => this.#log(`serving: ${message}`),
+      onDeath: (reason) => failure.resolve(reason),
+    });
+  }
+
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+  get bidPort(): number {
+    return this.#bidPort;
+  }
+  get bidUrl(): string {
+    return `http://${this.config.bidHost}:${this.#bidPort}`;
+  }
+  get adminUrl(): string {
+    return `http://${this.config.adminHost}:${this.#admin?.port ?? 0}`;
+  }
+  get recentAuctions(): readonly RecentAuction[] {
+    return this.#recent;
+  }
+  /** Of the thread that is worst off. */
+  get loadLevel(): string {
+    return loadLevels[Math.max(...this.telemetry.map((each) => each.gaugeValue('load_level')))] ?? 'normal';
+  }
+
+  /** Opens both ports; the pod is ready when this resolves. */
+  async open(): Promise<void> {
+    const { config, market } = this;
+    const isOwnNoticeKey = config.noticeKeyFile === '';
+    const noticeKey = loadNoticeKey(
+      isOwnNoticeKey ? join(config.dataDir, 'notice-key') : config.noticeKeyFile,
+      isOwnNoticeKey,
+    );
+    const tieSeed = { high: randomBytes(4).readUInt32LE(), low: randomBytes(4).readUInt32LE() };
+    this.#bidPort = config.bidPort;
+    for (let index = 0; index < config.servingThreads; index++) {
+      this.#bidPort = await this.#threads.start({
+        index,
+        config,
+        port: this.#bidPort,
+        market: market.shared,
+        scoring: this.pool.shared,
+        channel: this.eventLog.openChannel(),
+        telemetry: this.telemetry[index]!.shared,
+        model: this.models.active.shared,
+        noticeKey,
+        callers: config.callersFile === '' ? '' : readFileSync(config.callersFile, 'utf8'),
+        rates: config.ratesFile === '' ? '' : readFileSync(config.ratesFile, 'utf8'),
+        idNonce: randomBytes(4).readUInt32LE(),
+        tieSeed,
+      });
+    }
+    this.#every(tickMs, () => this.#tick());
+    this.#every(tidyMs, () => market.tidy(monotonicNowMs()));
+    this.#every(faultLogMs, () => this.#logFaults());
+    this.#admin = await startAdminServer({
+      host: config.adminHost,
+      port: config.adminPort,
+      token: this.adminToken,
+      ports: adminPorts(this),
+      onError: (error) =>
+        this.#log(`admin: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`),
+    });
+    this.#isReady = true;
+  }
+
+  #every(periodMs: number, act: () => void): void {
+    this.#timers.push(
+      setInterval(() => {
+        try {
+          act();
+        } catch (error) {
+          this.#log(`main thread: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+        }
+      }, periodMs),
+    );
+  }
+
+  #tick(): void {
+    const nowMs = monotonicNowMs();
+    this.market.tick(
+      nowMs,
+      this.telemetry.reduce((sum, each) => sum + each.counterValue('auctions'), 0),
+    );
+    this.overview.sample(nowMs);
+  }
+
+  #noteSecond(auctions: readonly RecentAuction[], faults: Readonly<Record<string, number>>): void {
+    this.#recent = [...auctions.toReversed(), ...this.#recent].slice(0, recentAuctionsMax);
+    for (const [kind, count] of Object.entries(faults)) this.#faults[kind] = (this.#faults[kind] ?? 0) + count;
+  }
+
+  #logFaults(): void {
+    for (const [kind, count] of Object.entries(this.#faults)) this.#log(`refused ${count} requests: ${kind}`);
+    this.#faults = {};
+  }
+
+  metrics(): string {
+    return podMetrics(this);
+  }
+
+  status(): Record<string, unknown> {
+    return podStatus(this);
+  }
+
+  /** After the writer has applied a change: new ads get their vectors and names, then all are put on sale. */
+  catalogChanged(addedRows: readonly number[]): Promise<void> {
+    return this.#inTurn(async () => {
+      this.market.setBudgets();
+      if (addedRows.length === 0) return;
+      const { catalog, writer } = this.market;
+      this.eventLog.writeDictionary(this.market.dictionary(addedRows));
+      await this.models.active.tables.addAds(addedRows, (row) => catalog.adWords(row));
+      this.market.nameAds(addedRows);
+      writer.publish(addedRows);
+    });
+  }
+
+  /** Loads, checks and warms a bundle, then lets new requests use it; the one before serves until then. Returns its id. */
+  activateModel(directory: string): Promise<string> {
+    return this.#inTurn(async () => {
+      const next = await this.models.prepare(directory, monotonicNowMs());
+      await this.#threads.useModel(next.shared);
+      const before = this.models.activated(next);
+      this.#log(`model ${next.bundle.id} serves`);
+      await sleep(this.config.tmaxMs + retireGraceMs);
+      if (before !== undefined) await this.models.retire(before);
+      return next.bundle.id;
+    });
+  }
+
+  #inTurn<Result>(act: () => Promise<Result>): Promise<Result> {
+    const result = this.#turn.then(act);
+    this.#turn = result.catch(() => {});
+    return result;
+  }
+
+  /** Until what was handed over so far can be read from the log's files: its writer takes the rings at least this often. */
+  async flushLog(): Promise<void> {
+    await sleep(2 * defaultEventLogLimits.flushMsMax);
+  }
+
+  /** Not ready, no new connections; answers what is owed; then the log is closed and everything ends. */
+  async stop(): Promise<void> {
+    this.#isReady = false;
+    await this.#threads.drain(this.config.drainMs);
+    for (const timer of this.#timers) clearInterval(timer);
+    await this.#admin?.close();
+    await this.pool.stop();
+    await this.eventLog.close();
+  }
+}

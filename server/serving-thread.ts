@@ -1,0 +1,232 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { BudgetLedger } from '#auction/budget-ledger.ts';
+import { Catalog } from '#auction/catalog.ts';
+import { priceInCatalogNanos } from '#auction/currency.ts';
+import { FrequencyCaps } from '#auction/frequency-caps.ts';
+import { PacingRates } from '#auction/pacing.ts';
+import { SeenNotices } from '#auction/seen-notices.ts';
+import { TargetingIndex } from '#auction/targeting-index.ts';
+import { UserHash } from '#auction/user-hash.ts';
+import { SharedIdIndex } from '#embeddings/shared-id-index.ts';
+import { ScoringClient } from '#inference/scoring-client.ts';
+import type { ScoringShared } from '#inference/scoring-shared.ts';
+import { LogChannel, type LogChannelShared } from '#training-bridge/log-channel.ts';
+import { AdmissionControl } from './admission.ts';
+import { AuctionEndpoint } from './auction-endpoint.ts';
+import { AuctionFlow } from './auction-flow.ts';
+import { AuctionIds } from './auction-ids.ts';
+import { Auctioneer } from './auctioneer.ts';
+import { BidPipeline } from './bid-pipeline.ts';
+import type { RequestFault } from './bid-request.ts';
+import type { CallerDefaults } from './callers.ts';
+import { onlyDefaultCaller, readCallers } from './callers.ts';
+import { CandidateStage } from './candidate-stage.ts';
+import type { Config } from './config.ts';
+import { fileError } from './errors.ts';
+import { FlightPool } from './flight-pool.ts';
+import { healthRoutes } from './health-endpoints.ts';
+import { defaultHttpLimits, type ListeningHttp } from './http-listener.ts';
+import { EventLoopLag } from './event-loop-lag.ts';
+import { monotonicNowMs } from './monotonic-clock.ts';
+import { nodeListener } from './node-listener.ts';
+import { noticeRoutes } from './notice-endpoint.ts';
+import { NoticeSigner } from './notice-tokens.ts';
+import type { MarketShared } from './pod-market.ts';
+import { PredictEndpoint } from './predict-endpoint.ts';
+import { readRates, usdOnly } from './rates.ts';
+import { RecentAuctions } from './recent-auctions.ts';
+import { Retrieval } from './retrieval.ts';
+import { type ServedModel, servedModel, type ServedModelShared } from './served-model.ts';
+import type { FromServingThread, ToServingThread } from './serving-threads.ts';
+import { gaugeIndex, Telemetry, type TelemetryShared } from './telemetry.ts';
+import { uwsListener } from './uws-listener.ts';
+
+/** Everything a serving thread needs, as it crosses from the main thread. What is large is shared memory. */
+export type ServingThreadData = {
+  readonly index: number;
+  readonly config: Config;
+  /** 0 picks a free one. */
+  readonly port: number;
+  readonly market: MarketShared;
+  readonly scoring: ScoringShared;
+  readonly channel: LogChannelShared;
+  readonly telemetry: TelemetryShared;
+  readonly model: ServedModelShared;
+  readonly noticeKey: Uint8Array;
+  /** Texts of the files, '' without one. */
+  readonly callers: string;
+  readonly rates: string;
+  /** 32 random bits, another one per thread; and 64 that the threads of a process share. */
+  readonly idNonce: number;
+  readonly tieSeed: { readonly high: number; readonly low: number };
+};
+
+const secondMs = 1000;
+/** Kinds of bad input told apart within one second; the rest is counted together. */
+const faultKindsMax = 20;
+
+const data = workerData as ServingThreadData;
+const { config } = data;
+const now = monotonicNowMs;
+const tell = (message: FromServingThread): void => parentPort?.postMessage(message);
+const onError = (error: unknown): void => {
+  tell({ kind: 'error', message: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+};
+
+const catalog = new Catalog(data.market.catalog);
+const ledger = new BudgetLedger(data.market.ledger);
+const caps = new FrequencyCaps(data.market.caps);
+const seen = new SeenNotices(data.market.seen);
+const adIds = new SharedIdIndex(data.market.adIds);
+const telemetry = new Telemetry(data.telemetry);
+const channel = new LogChannel(data.channel, now);
+const signer = new NoticeSigner(data.noticeKey);
+const userHash = new UserHash();
+const recent = new RecentAuctions(catalog);
+let model: ServedModel = servedModel(data.model, catalog.adLineItem);
+let port = 0;
+let isDraining = false;
+let faultsOfSecond: Record<string, number> = {};
+
+const scoring = new ScoringClient(data.scoring, data.index, now, (slot, outcome) => flow.finished(slot, outcome));
+const retrieval = new Retrieval(new TargetingIndex(data.market.index, catalog), (userKey) =>
+  model.segmentWords(userKey),
+);
+const auctioneer = new Auctioneer({ catalog, ledger, pacing: new PacingRates(data.market.pacing), telemetry, now });
+const flow = new AuctionFlow({
+  columns: catalog,
+  retrieval,
+  candidates: new CandidateStage(catalog, retrieval, auctioneer, config.precutMax),
+  caps: {
+    lookup: (flight, nowMs) => {
+      userHash.of(flight.request!.user.key);
+      flight.userHashHigh = userHash.high;
+      flight.userHashLow = userHash.low;
+      caps.collect(userHash.high, userHash.low, nowMs, catalog.liCapCount, catalog.liCapWindowMs, flight);
+    },
+  },
+  scoring,
+  auction: auctioneer,
+  telemetry,
+  now,
+  model: () => model.serving,
+  candidateCountMax: config.candidateCountMax,
+  precutMax: config.precutMax,
+  mlBudgetMs: config.mlBudgetMs,
+});
+
+const context = {
+  flights: new FlightPool(config.inFlightMax),
+  admission: new AdmissionControl({ inFlightMax: config.inFlightMax, mlBudgetMs: config.mlBudgetMs }),
+  flow,
+  scoring,
+  auction: auctioneer,
+  log: {
+    writeAuction: (draft: Parameters<LogChannel['writeAuction']>[0]): number => {
+      recent.note(draft);
+      return channel.writeAuction(draft);
+    },
+  },
+  telemetry,
+  ids: new AuctionIds(data.idNonce),
+  tieSeed: data.tieSeed,
+  now,
+  catalogVersion: () => catalog.version,
+  candidateCountMax: config.candidateCountMax,
+  marginPpm: config.marginPpm,
+  safetyMs: config.deadlineSafetyMs,
+  card: (row: number) => catalog.card(row),
+  sign: (claims: Parameters<NoticeSigner['sign']>[0]) => signer.sign(claims),
+  generationOf: (reservation: number) => ledger.generationOf(reservation),
+  publicUrl: () => publicUrl,
+  callers: callersOf(data.callers, { tmaxMs: config.tmaxMs }),
+  rates: ratesOf(data.rates),
+  bodyBytesMax: config.bodyBytesMax,
+  onFault: ({ code, path }: RequestFault, callerId: string): void => {
+    const kind = `${code} ${path} (${callerId === '' ? 'unknown caller' : callerId})`;
+    const isKnown = faultsOfSecond[kind] !== undefined || Object.keys(faultsOfSecond).length < faultKindsMax;
+    const key = isKnown ? kind : 'others';
+    faultsOfSecond[key] = (faultsOfSecond[key] ?? 0) + 1;
+  },
+  onError,
+  rowOfAd: (adId: string) => adIds.get(adId),
+  isLive: (row: number) => catalog.isLive(row),
+};
+let publicUrl = config.publicUrl.replace(/\/+$/u, '');
+
+const pipeline = new BidPipeline(context);
+const routes = [
+  ...pipeline.routes,
+  ...new PredictEndpoint(context).routes,
+  ...new AuctionEndpoint(context).routes,
+  ...noticeRoutes({
+    signer,
+    ledger,
+    seen,
+    caps,
+    channel,
+    telemetry,
+    now,
+    rowOfAd: (adId) => adIds.get(adId),
+    lineItemId: (lineItem) => catalog.lineItemId(lineItem),
+    catalog,
+    toCatalogNanos: (nanos, currency) => {
+      const rate = context.rates.rateOf(currency, now());
+      return rate === undefined ? undefined : priceInCatalogNanos(nanos, rate);
+    },
+  }),
+  ...healthRoutes(() => !isDraining),
+];
+
+const listener = config.http === 'node' ? nodeListener : uwsListener;
+const listening: ListeningHttp = await listener.listen({
+  host: config.bidHost,
+  port: data.port,
+  routes,
+  limits: { ...defaultHttpLimits, bodyBytesMax: config.bodyBytesMax },
+  now,
+  onError,
+});
+port = listening.port;
+if (publicUrl === '') publicUrl = `http://${config.bidHost}:${port}`;
+scoring.start();
+
+const lag = new EventLoopLag(telemetry);
+const timer = setInterval(() => {
+  telemetry.gauge(gaugeIndex.in_flight, context.admission.inFlight);
+  telemetry.gauge(gaugeIndex.load_level, context.admission.ladder.startRung);
+  tell({ kind: 'second', auctions: recent.take(), faults: faultsOfSecond });
+  faultsOfSecond = {};
+}, secondMs);
+
+parentPort?.on('message', (message: ToServingThread) => {
+  if (message.kind === 'model') {
+    model = servedModel(message.model, catalog.adLineItem);
+    tell({ kind: 'model-taken', slot: model.serving.slot });
+  } else void drain(message.graceMs).catch(onError);
+});
+tell({ kind: 'listening', port });
+
+/** Not ready any more, no new connections; answers what is owed; then this thread may be ended. */
+async function drain(graceMs: number): Promise<void> {
+  isDraining = true;
+  await listening.close(graceMs);
+  scoring.stop();
+  lag.stop();
+  clearInterval(timer);
+  tell({ kind: 'drained' });
+}
+
+function callersOf(text: string, defaults: CallerDefaults) {
+  if (text === '') return onlyDefaultCaller(defaults);
+  const reading = readCallers(text, defaults);
+  if (reading.kind === 'problems') throw fileError('CALLERS_INVALID', reading.problems);
+  return reading.callers;
+}
+
+function ratesOf(text: string) {
+  if (text === '') return usdOnly;
+  const reading = readRates(text);
+  if (reading.kind === 'problems') throw fileError('RATES_INVALID', reading.problems);
+  return reading.rates;
+}

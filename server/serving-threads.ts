@@ -1,0 +1,125 @@
+import { Worker } from 'node:worker_threads';
+import type { RecentAuction } from './recent-auctions.ts';
+import type { ServedModelShared } from './served-model.ts';
+import type { ServingThreadData } from './serving-thread.ts';
+
+/** What the main thread tells a serving thread. */
+export type ToServingThread =
+  | { readonly kind: 'model'; readonly model: ServedModelShared }
+  | { readonly kind: 'drain'; readonly graceMs: number };
+
+/** What a serving thread tells the main thread. */
+export type FromServingThread =
+  | { readonly kind: 'listening'; readonly port: number }
+  | { readonly kind: 'model-taken'; readonly slot: number }
+  | {
+      readonly kind: 'second';
+      readonly auctions: readonly RecentAuction[];
+      readonly faults: Readonly<Record<string, number>>;
+    }
+  | { readonly kind: 'error'; readonly message: string }
+  | { readonly kind: 'drained' };
+
+/** A thread that takes longer to listen has a problem that waiting does not solve. */
+const listenMsMax = 30_000;
+/** How long a thread may take to use a new model: it must only finish what its event loop is at. */
+const takeModelMsMax = 5000;
+
+export type ServingThreadsOptions = {
+  readonly onSecond: (auctions: readonly RecentAuction[], faults: Readonly<Record<string, number>>) => void;
+  readonly onError: (message: string) => void;
+  /** A thread ended although nobody asked it to: the process cannot serve as configured any more. */
+  readonly onDeath: (reason: string) => void;
+};
+
+/** Starts the serving threads on one port, tells them about models, and drains them. */
+export class ServingThreads {
+  readonly #options: ServingThreadsOptions;
+  readonly #workers: Worker[] = [];
+  #isStopping = false;
+
+  constructor(options: ServingThreadsOptions) {
+    this.#options = options;
+  }
+
+  /** Starts one more thread; resolves with its port once it accepts connections. */
+  async start(data: ServingThreadData): Promise<number> {
+    const worker = new Worker(new URL('serving-thread.ts', import.meta.url), {
+      workerData: data,
+      name: `serving-${data.index}`,
+    });
+    this.#workers.push(worker);
+    worker.on('message', (message: FromServingThread) => {
+      if (message.kind === 'second') this.#options.onSecond(message.auctions, message.faults);
+      else if (message.kind === 'error') this.#options.onError(message.message);
+    });
+    worker.on('error', (error: unknown) => {
+      this.#options.onError(error instanceof Error ? (error.stack ?? error.message) : String(error));
+    });
+    worker.on('exit', (code) => {
+      if (!this.#isStopping) this.#options.onDeath(`serving thread ${data.index} ended (exit code ${code})`);
+    });
+    const message = await reply(worker, 'listening', listenMsMax);
+    return message.port;
+  }
+
+  /** Resolves when every thread uses the model for requests that arrive from then on. */
+  async useModel(model: ServedModelShared): Promise<void> {
+    await Promise.all(
+      this.#workers.map(async (worker) => {
+        const taken = reply(worker, 'model-taken', takeModelMsMax);
+        worker.postMessage({ kind: 'model', model } satisfies ToServingThread);
+        await taken;
+      }),
+    );
+  }
+
+  /** Stops accepting, answers what is owed for at most `graceMs`, and ends the threads. */
+  async drain(graceMs: number): Promise<void> {
+    this.#isStopping = true;
+    await Promise.all(
+      this.#workers.map(async (worker) => {
+        const drained = reply(worker, 'drained', graceMs + 2000).catch(() => undefined);
+        worker.postMessage({ kind: 'drain', graceMs } satisfies ToServingThread);
+        await drained;
+        await worker.terminate();
+      }),
+    );
+  }
+}
+
+/** The next message of a kind; rejects when the thread ends or takes too long. */
+function reply<Kind extends FromServingThread['kind']>(
+  worker: Worker,
+  kind: Kind,
+  waitMsMax: number,
+): Promise<Extract<FromServingThread, { kind: Kind }>> {
+  return new Promise((settle, fail) => {
+    const stopListening = (): void => {
+      clearTimeout(timer);
+      worker.off('message', onMessage);
+      worker.off('error', onError);
+      worker.off('exit', onExit);
+    };
+    const onMessage = (message: FromServingThread): void => {
+      if (message.kind !== kind) return;
+      stopListening();
+      settle(message as Extract<FromServingThread, { kind: Kind }>);
+    };
+    const onError = (error: unknown): void => {
+      stopListening();
+      fail(error instanceof Error ? error : new Error(String(error)));
+    };
+    const onExit = (code: number): void => {
+      stopListening();
+      fail(new Error(`a serving thread ended (exit code ${code}) before it said "${kind}"`));
+    };
+    const timer = setTimeout(() => {
+      stopListening();
+      fail(new Error(`a serving thread did not say "${kind}" within ${waitMsMax} ms`));
+    }, waitMsMax);
+    worker.on('message', onMessage);
+    worker.on('error', onError);
+    worker.on('exit', onExit);
+  });
+}

@@ -18,7 +18,7 @@ export class BlockChecks {
   #blocksDomains = false;
   #seatRule: 'none' | 'allowed' | 'blocked' = 'none';
   #allowsLanguages = false;
-  /** Whether `allows` could say no to any ad. */
+  /** Whether `filter` could drop any ad. */
   hasAny = false;
   /** An allow list that no ad of ours can be shown to be on. */
   refusesAll = false;
@@ -46,12 +46,10 @@ export class BlockChecks {
     // there the exchange itself must keep out, by the categories of ours that each bid states.
     const isOurs = query.categoryTaxonomy === ownTaxonomy;
     this.refusesAll = !isOurs && query.allowedCategories.length > 0;
-    this.#blocksCategories = isOurs && query.blockedCategories.length > 0;
-    if (this.#blocksCategories) markFresh(this.#blockedCategories, query.blockedCategories);
+    this.#blocksCategories = isOurs && markFresh(this.#blockedCategories, query.blockedCategories);
     this.#allowsCategories = isOurs && query.allowedCategories.length > 0;
     if (this.#allowsCategories) markFresh(this.#allowedCategories, query.allowedCategories);
-    this.#blocksDomains = query.blockedDomains.length > 0 || query.blockedApps.length > 0;
-    if (this.#blocksDomains) this.#markDomains(query);
+    this.#blocksDomains = this.#markDomains(query);
     this.#markSeats(query);
     this.#allowsLanguages = query.allowedLanguages.length > 0;
     if (this.#allowsLanguages) markFresh(this.#languages, query.allowedLanguages);
@@ -63,51 +61,99 @@ export class BlockChecks {
       this.#allowsLanguages;
   }
 
-  #markDomains(query: TargetingQuery): void {
+  /** Whether any domain or app of ours is blocked. */
+  #markDomains({ blockedDomains, blockedApps }: TargetingQuery): boolean {
     const domains = this.#domains;
-    markFresh(domains, query.blockedDomains);
-    for (const domain of query.blockedDomains) if (domain.startsWith('www.')) domains.mark(domain.slice(4));
-    domains.markAll(query.blockedApps);
+    if (blockedDomains.length === 0 && blockedApps.length === 0) return false;
+    markFresh(domains, blockedDomains);
+    for (const domain of blockedDomains) if (domain.startsWith('www.')) domains.mark(domain.slice(4));
+    domains.markAll(blockedApps);
+    return domains.hasMarked;
   }
 
   #markSeats({ allowedSeats, blockedSeats }: TargetingQuery): void {
-    this.#seatRule = allowedSeats.length > 0 ? 'allowed' : blockedSeats.length > 0 ? 'blocked' : 'none';
-    if (this.#seatRule === 'none') return;
-    if (this.#seatRule === 'blocked') return markFresh(this.#seats, blockedSeats);
-    markFresh(this.#seats, allowedSeats);
-    for (const seat of blockedSeats) this.#seats.unmark(seat);
+    this.#seatRule = 'none';
+    if (allowedSeats.length > 0) {
+      this.#seatRule = 'allowed';
+      markFresh(this.#seats, allowedSeats);
+      for (const seat of blockedSeats) this.#seats.unmark(seat);
+    } else if (markFresh(this.#seats, blockedSeats)) this.#seatRule = 'blocked';
   }
 
-  allows(row: number): boolean {
-    if (!this.hasAny) return true;
-    const columns = this.#columns;
-    const creative = columns.adCreative[row]!;
-    if (this.#blocksCategories) {
-      const { setStamps, stamp } = this.#blockedCategories;
-      if (setStamps[columns.creativeCategorySet[creative]!] === stamp) return false;
+  /** Keeps the rows that nothing rules out, in place; returns how many. */
+  filter(rows: Uint32Array, count: number): number {
+    let kept = count;
+    if (this.#blocksCategories) kept = this.#filterCategories(rows, kept);
+    if (this.#blocksDomains) kept = this.#filterDomains(rows, kept);
+    if (this.#allowsCategories) kept = this.#filterAllowedCategories(rows, kept);
+    if (this.#seatRule !== 'none') kept = this.#filterSeats(rows, kept);
+    if (this.#allowsLanguages) kept = this.#filterLanguages(rows, kept);
+    return kept;
+  }
+
+  #filterCategories(rows: Uint32Array, count: number): number {
+    const { adCreative, creativeCategorySet } = this.#columns;
+    const { setStamps, stamp } = this.#blockedCategories;
+    let kept = 0;
+    for (let index = 0; index < count; index++) {
+      const row = rows[index]!;
+      if (setStamps[creativeCategorySet[adCreative[row]!]!] !== stamp) rows[kept++] = row;
     }
-    if (this.#blocksDomains) {
-      const { setStamps, stamp } = this.#domains;
-      if (setStamps[columns.creativeDomainSet[creative]!] === stamp) return false;
-      if (setStamps[columns.advertiserDomainSet[columns.adAdvertiser[row]!]!] === stamp) return false;
+    return kept;
+  }
+
+  #filterDomains(rows: Uint32Array, count: number): number {
+    const { adCreative, adAdvertiser, creativeDomainSet, advertiserDomainSet } = this.#columns;
+    const { setStamps, stamp } = this.#domains;
+    let kept = 0;
+    for (let index = 0; index < count; index++) {
+      const row = rows[index]!;
+      if (setStamps[creativeDomainSet[adCreative[row]!]!] === stamp) continue;
+      if (setStamps[advertiserDomainSet[adAdvertiser[row]!]!] !== stamp) rows[kept++] = row;
     }
-    if (this.#allowsCategories && !this.#allowedCategories.isCovered(columns.creativeCategorySet[creative]!))
-      return false;
-    if (this.#seatRule !== 'none') {
-      const { setStamps, stamp } = this.#seats;
-      const isListed = setStamps[columns.advertiserSeatSet[columns.adAdvertiser[row]!]!] === stamp;
-      if (isListed !== (this.#seatRule === 'allowed')) return false;
+    return kept;
+  }
+
+  #filterAllowedCategories(rows: Uint32Array, count: number): number {
+    const { adCreative, creativeCategorySet } = this.#columns;
+    let kept = 0;
+    for (let index = 0; index < count; index++) {
+      const row = rows[index]!;
+      if (this.#allowedCategories.isCovered(creativeCategorySet[adCreative[row]!]!)) rows[kept++] = row;
     }
-    if (this.#allowsLanguages) {
-      const { setStamps, stamp } = this.#languages;
-      const set = columns.creativeLanguageSet[creative]!;
-      if (set !== 0 && setStamps[set] !== stamp) return false;
+    return kept;
+  }
+
+  #filterSeats(rows: Uint32Array, count: number): number {
+    const { adAdvertiser, advertiserSeatSet } = this.#columns;
+    const { setStamps, stamp } = this.#seats;
+    const isListedWanted = this.#seatRule === 'allowed';
+    let kept = 0;
+    for (let index = 0; index < count; index++) {
+      const row = rows[index]!;
+      const isListed = setStamps[advertiserSeatSet[adAdvertiser[row]!]!] === stamp;
+      if (isListed === isListedWanted) rows[kept++] = row;
     }
-    return true;
+    return kept;
+  }
+
+  #filterLanguages(rows: Uint32Array, count: number): number {
+    const { adCreative, creativeLanguageSet } = this.#columns;
+    const { setStamps, stamp } = this.#languages;
+    let kept = 0;
+    for (let index = 0; index < count; index++) {
+      const row = rows[index]!;
+      const set = creativeLanguageSet[adCreative[row]!]!;
+      if (set === 0 || setStamps[set] === stamp) rows[kept++] = row;
+    }
+    return kept;
   }
 }
 
-function markFresh(matcher: SetMatcher, words: readonly string[]): void {
+/** Whether any of our ads has one of the words. */
+function markFresh(matcher: SetMatcher, words: readonly string[]): boolean {
+  if (words.length === 0) return false;
   matcher.begin();
   matcher.markAll(words);
+  return matcher.hasMarked;
 }

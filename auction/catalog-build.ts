@@ -62,7 +62,7 @@ export function buildCatalog(spec: CatalogSpec, headroom: Headroom = headroomDef
       columns.adState[row] = adStates.live;
     }
   }
-  for (const creative of [...unplaced.values()]) place(creative);
+  for (const creative of unplaced.values()) place(creative);
 
   for (const { format, width, height } of spec.creatives) keys.add(`size=${sizeKeyOf(format, width, height)}`);
   const bits = new RowBits(keys, capacities.ad, texts);

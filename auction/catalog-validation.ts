@@ -146,7 +146,7 @@ export function readLineItem(reader: EntryReader): LineItemSpec {
 /** The terms that a patch names. null takes an optional one away: no cap, quality 1, no targeting. */
 export function readTerms(reader: EntryReader, patch: object): Partial<LineItemTerms> {
   const named = termNames.filter((name) => Object.hasOwn(patch, fieldOfTerm[name]));
-  return Object.fromEntries(named.map((name) => [name, terms[name](reader)])) as Partial<LineItemTerms>;
+  return Object.fromEntries(named.map((name) => [name, terms[name](reader)]));
 }
 
 export function readCreative(reader: EntryReader): CreativeSpec {

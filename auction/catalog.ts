@@ -41,6 +41,8 @@ export type AdCard = {
   readonly language: string;
 };
 
+const cardAttemptsMax = 4;
+
 /**
  * The catalog as one thread sees it: columns over shared memory, filled by the CatalogWriter of the main thread, which may
  * change them at any time. Numbers are for the hot path; texts are decoded on demand.
@@ -157,6 +159,15 @@ export class Catalog {
 
   /** All texts of one ad: for winners, not for candidates. */
   card(row: number): AdCard {
+    // A change takes microseconds: whoever meets one reads again, and never waits for it.
+    for (let attempt = 1; ; attempt++) {
+      const before = this.sequence;
+      const card = this.#readCard(row);
+      if (attempt === cardAttemptsMax || (this.sequence === before && (before & 1) === 0)) return card;
+    }
+  }
+
+  #readCard(row: number): AdCard {
     const lineItem = this.adLineItem[row]!;
     const advertiser = this.adAdvertiser[row]!;
     const { columns, texts, sets } = this;

@@ -88,9 +88,9 @@ export class EntryWriter {
     columns.creativeTitleChars[number] = charsOf(creative.title);
     columns.creativeCategorySet[number] = sets.categories.add(creative.categories);
     columns.creativeDomainSet[number] = sets.domains.add(blockNames(creative));
-    columns.creativeAttributeSet[number] = sets.attributes.add(creative.attributes.map(String));
+    columns.creativeAttributeSet[number] = sets.attributes.add(creative.attributes);
     columns.creativeMimeSet[number] = sets.mimes.add(creative.mimes);
-    columns.creativeProtocolSet[number] = sets.protocols.add(creative.protocols.map(String));
+    columns.creativeProtocolSet[number] = sets.protocols.add(creative.protocols);
     columns.creativeLanguageSet[number] = sets.languages.add(creative.language === '' ? [] : [creative.language]);
     columns.creativeDurationMs[number] = creative.durationMs;
     columns.creativeWidth[number] = creative.width;

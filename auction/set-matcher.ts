@@ -18,6 +18,8 @@ export class SetMatcher {
   /** A set is touched when its stamp is `stamp`. Valid from `begin` to the next `begin`. */
   setStamps: Uint32Array = new Uint32Array(256);
   stamp = 0;
+  /** false: no set of ours holds any of the words marked, so nothing needs to be asked. */
+  hasMarked = false;
 
   constructor(sets: WordSets, ancestorsOf: (word: string) => readonly string[] = () => []) {
     this.#sets = sets;
@@ -27,6 +29,7 @@ export class SetMatcher {
   /** Forgets what was marked, and takes up the sets that were added meanwhile. */
   begin(): void {
     if (this.#sets.setCount !== this.#setCount) this.#learn();
+    this.hasMarked = false;
     this.stamp += 1;
     if (this.stamp > 0xffff_ffff) {
       this.setStamps.fill(0);
@@ -38,6 +41,7 @@ export class SetMatcher {
   mark(word: string): void {
     const numbers = this.#numbersBelow.get(word);
     if (numbers === undefined) return;
+    this.hasMarked = true;
     const { stamp, setStamps } = this;
     for (let index = 0; index < numbers.length; index++) {
       const number = numbers[index]!;

@@ -24,7 +24,7 @@ export class SlotChecks {
   /** First words of the bitmaps of which a row must be in one. */
   readonly formatBases = new Int32Array(formatCountMax);
   formatCount = 0;
-  /** Whether `allows` could say no to any ad. */
+  /** Whether `filter` could drop any ad. */
   hasAny = false;
   #hasAttributes = false;
   #video: VideoQuery | undefined;
@@ -55,6 +55,7 @@ export class SlotChecks {
     if (this.#hasAttributes) {
       this.#attributes.begin();
       this.#attributes.markAll(imp.blockedAttributes);
+      this.#hasAttributes = this.#attributes.hasMarked;
     }
     this.hasAny = this.#hasAttributes || this.#video !== undefined || this.#hasNativeLimits;
     return true;
@@ -94,19 +95,42 @@ export class SlotChecks {
     return canShowSomething;
   }
 
-  allows(row: number): boolean {
-    if (!this.hasAny) return true;
-    const columns = this.#columns;
-    const creative = columns.adCreative[row]!;
-    if (this.#hasAttributes) {
-      const { setStamps, stamp } = this.#attributes;
-      if (setStamps[columns.creativeAttributeSet[creative]!] === stamp) return false;
+  /** Keeps the rows that fit, in place; returns how many. */
+  filter(rows: Uint32Array, count: number): number {
+    let kept = this.#hasAttributes ? this.#filterAttributes(rows, count) : count;
+    if (this.#video !== undefined || this.#hasNativeLimits) kept = this.#filterFormats(rows, kept);
+    return kept;
+  }
+
+  #filterAttributes(rows: Uint32Array, count: number): number {
+    const { adCreative, creativeAttributeSet } = this.#columns;
+    const { setStamps, stamp } = this.#attributes;
+    let kept = 0;
+    for (let index = 0; index < count; index++) {
+      const row = rows[index]!;
+      if (setStamps[creativeAttributeSet[adCreative[row]!]!] !== stamp) rows[kept++] = row;
     }
-    const format = columns.creativeFormat[creative]!;
-    if (format === video) return this.#video !== undefined && this.#fitsVideo(this.#video, creative);
-    if (format !== native || !this.#hasNativeLimits) return true;
-    if (this.#titleCharsMax > 0 && columns.creativeTitleChars[creative]! > this.#titleCharsMax) return false;
-    return this.#nameCharsMax === 0 || columns.advertiserNameChars[columns.adAdvertiser[row]!]! <= this.#nameCharsMax;
+    return kept;
+  }
+
+  #filterFormats(rows: Uint32Array, count: number): number {
+    const { adCreative, creativeFormat } = this.#columns;
+    let kept = 0;
+    for (let index = 0; index < count; index++) {
+      const row = rows[index]!;
+      const creative = adCreative[row]!;
+      const format = creativeFormat[creative]!;
+      if (format === video && !this.#fitsVideo(this.#video!, creative)) continue;
+      if (format === native && !this.#fitsNative(row, creative)) continue;
+      rows[kept++] = row;
+    }
+    return kept;
+  }
+
+  #fitsNative(row: number, creative: number): boolean {
+    const { creativeTitleChars, advertiserNameChars, adAdvertiser } = this.#columns;
+    if (this.#titleCharsMax > 0 && creativeTitleChars[creative]! > this.#titleCharsMax) return false;
+    return this.#nameCharsMax === 0 || advertiserNameChars[adAdvertiser[row]!]! <= this.#nameCharsMax;
   }
 
   #fitsVideo(slot: VideoQuery, creative: number): boolean {

@@ -10,6 +10,8 @@ import { type ImpQuery, newTargetingQuery, type TargetingQuery } from './targeti
 const numberWords = Array.from({ length: 24 }, (_, value) => String(value));
 /** One more than the fields that `begin` asks for. */
 const requestBitmapCountMax = 8;
+/** Rows that are filtered together: small enough to stay in the first cache, large enough that calls do not count. */
+const batchRowCount = 256;
 /** Ads that came after the start have no place in the order of value: they may take this share of what is returned, newest first. */
 const freshShare = 0.25;
 
@@ -27,6 +29,8 @@ export class TargetingIndex {
   /** First words of the bitmaps that must all have a row's bit, and of those of which one must. */
   readonly #requestBases = new Int32Array(requestBitmapCountMax);
   #requestCount = 0;
+  /** A word may overshoot the batch by the rest of its rows. */
+  readonly #batch = new Uint32Array(batchRowCount + 32);
   #sequence = 0;
   #resumeRow = 0;
   #query: TargetingQuery = newTargetingQuery();
@@ -111,66 +115,88 @@ export class TargetingIndex {
     return word & formats;
   }
 
+  /** Rows in order of value, in batches: what each filter needs stays in registers for a batch. */
   #scanRanked(rankedCount: number, out: Uint32Array, from: number, wanted: number): number {
     const { words, wordsPerBitmap } = this.#bitmaps;
     const ruledBase = ruledBitmap * wordsPerBitmap;
-    const blocks = this.#blocks;
-    const slots = this.#slots;
-    const isPlain = !blocks.hasAny && !slots.hasAny;
+    const batch = this.#batch;
     const wordCount = (rankedCount + 31) >>> 5;
+    const lastMask = (rankedCount & 31) === 0 ? -1 : (1 << (rankedCount & 31)) - 1;
     let count = from;
-    for (let at = 0; at < wordCount && count < wanted; at++) {
-      let word = this.#wordAt(at);
-      if (at === wordCount - 1 && (rankedCount & 31) !== 0) word &= (1 << (rankedCount & 31)) - 1;
-      if (word === 0) continue;
-      const ruled = words[ruledBase + at]!;
-      do {
-        const bit = word & -word;
-        word ^= bit;
-        const row = (at << 5) + 31 - Math.clz32(bit);
-        if ((ruled & bit) !== 0 && !this.#meetsRules(row)) continue;
-        if (!isPlain && !(blocks.allows(row) && slots.allows(row))) continue;
-        out[count++] = row;
-      } while (word !== 0 && count < wanted);
+    for (let at = 0; at < wordCount && count < wanted;) {
+      const batchSize = Math.min(batchRowCount, wanted - count);
+      let found = 0;
+      let ruled = 0;
+      for (; at < wordCount && found < batchSize; at++) {
+        let word = this.#wordAt(at);
+        if (at === wordCount - 1) word &= lastMask;
+        ruled |= word & words[ruledBase + at]!;
+        while (word !== 0) {
+          const bit = word & -word;
+          word ^= bit;
+          batch[found++] = (at << 5) + 31 - Math.clz32(bit);
+        }
+      }
+      count = this.#keep(found, ruled !== 0, out, count, wanted);
     }
     return count;
   }
 
-  /** Rows that came later, from `#resumeRow` downward: usually few, so one by one. */
+  /** Rows that came later, from `#resumeRow` downward. */
   #scanFresh(rankedCount: number, out: Uint32Array, from: number, wanted: number): number {
-    const ruledBase = ruledBitmap * this.#bitmaps.wordsPerBitmap;
+    const batch = this.#batch;
     let count = from;
     let row = this.#resumeRow - 1;
-    let word = 0;
-    let wordIndex = -1;
-    for (; row >= rankedCount && count < wanted; row--) {
-      if (row >>> 5 !== wordIndex) {
-        wordIndex = row >>> 5;
-        word = this.#wordAt(wordIndex);
+    while (row >= rankedCount && count < wanted) {
+      const batchSize = Math.min(batchRowCount, wanted - count);
+      let found = 0;
+      let word = this.#wordAt(row >>> 5);
+      for (; row >= rankedCount && found < batchSize; row--) {
+        if ((row & 31) === 31) word = this.#wordAt(row >>> 5);
+        if ((word & (1 << (row & 31))) !== 0) batch[found++] = row;
       }
-      const bit = 1 << (row & 31);
-      if ((word & bit) === 0) continue;
-      if ((this.#bitmaps.words[ruledBase + wordIndex]! & bit) !== 0 && !this.#meetsRules(row)) continue;
-      if (this.#blocks.allows(row) && this.#slots.allows(row)) out[count++] = row;
+      count = this.#keep(found, true, out, count, wanted);
     }
     this.#resumeRow = row + 1;
     return count;
   }
 
-  /** Segments and places: conditions of so few line items that only those with the `ruled` bit are asked. */
-  #meetsRules(row: number): boolean {
-    const { columns } = this.#catalog;
-    const lineItem = columns.adLineItem[row]!;
+  /** Appends those of the batch that pass what is asked per ad; returns the new count. */
+  #keep(found: number, hasRuled: boolean, out: Uint32Array, count: number, wanted: number): number {
+    const batch = this.#batch;
+    let kept = hasRuled ? this.#filterRules(batch, found) : found;
+    if (this.#blocks.hasAny) kept = this.#blocks.filter(batch, kept);
+    if (this.#slots.hasAny) kept = this.#slots.filter(batch, kept);
+    kept = Math.min(kept, wanted - count);
+    for (let index = 0; index < kept; index++) out[count + index] = batch[index]!;
+    return count + kept;
+  }
+
+  /** Segments and places: conditions of so few line items that only ads with the `ruled` bit are asked. */
+  #filterRules(rows: Uint32Array, count: number): number {
+    const { words, wordsPerBitmap } = this.#bitmaps;
+    const ruledBase = ruledBitmap * wordsPerBitmap;
+    const { adLineItem, liSegmentsAnySet, liSegmentsNoneSet, liPlacesAllowSet, liPlacesDenySet } =
+      this.#catalog.columns;
     const { setStamps: segments, stamp: segmentStamp } = this.#segments;
-    const any = columns.liSegmentsAnySet[lineItem]!;
-    if (any !== 0 && segments[any] !== segmentStamp) return false;
-    const none = columns.liSegmentsNoneSet[lineItem]!;
-    if (none !== 0 && segments[none] === segmentStamp) return false;
     const { setStamps: places, stamp: placeStamp } = this.#places;
-    const allow = columns.liPlacesAllowSet[lineItem]!;
-    if (allow !== 0 && places[allow] !== placeStamp) return false;
-    const deny = columns.liPlacesDenySet[lineItem]!;
-    return deny === 0 || places[deny] !== placeStamp;
+    let kept = 0;
+    for (let index = 0; index < count; index++) {
+      const row = rows[index]!;
+      if (((words[ruledBase + (row >>> 5)]! >>> (row & 31)) & 1) !== 0) {
+        const lineItem = adLineItem[row]!;
+        const any = liSegmentsAnySet[lineItem]!;
+        if (any !== 0 && segments[any] !== segmentStamp) continue;
+        const none = liSegmentsNoneSet[lineItem]!;
+        if (none !== 0 && segments[none] === segmentStamp) continue;
+        const allow = liPlacesAllowSet[lineItem]!;
+        if (allow !== 0 && places[allow] !== placeStamp) continue;
+        const deny = liPlacesDenySet[lineItem]!;
+        if (deny !== 0 && places[deny] === placeStamp) continue;
+      }
+      rows[kept++] = row;
+    }
+    return kept;
   }
 
   /** Of an ad that was changed since `begin`, parts old and new may have been read: this request does without it. */

@@ -61,6 +61,7 @@ export class WordSetsWriter {
   readonly #texts: TextHeapWriter;
   readonly #wordNumbers = new Map<string, number>();
   readonly #setNumbers = new Map<string, number>([['', 0]]);
+  readonly #setOfList = new WeakMap<readonly (string | number)[], number>();
   // Before `share` only.
   #wordText: number[] = [];
   #setEnd: number[] = [0];
@@ -72,10 +73,18 @@ export class WordSetsWriter {
     this.#texts = texts;
   }
 
-  /** The number of the set of these words, made if need be. The caller has made sure of the room (`free`). */
-  add(words: readonly string[]): number {
-    const distinct = [...new Set(words)];
-    const numbers = distinct.map((word) => this.#wordNumber(word));
+  /** The number of the set of these words, made if need be. The caller has made sure of the room (`hasRoomFor`). */
+  add(words: readonly (string | number)[]): number {
+    if (words.length === 0) return 0;
+    // A file's lists are few objects shared by many entries.
+    let set = this.#setOfList.get(words);
+    if (set === undefined) this.#setOfList.set(words, (set = this.#addList(words)));
+    return set;
+  }
+
+  #addList(words: readonly (string | number)[]): number {
+    const distinct = new Set(words.map(String));
+    const numbers = [...distinct].map((word) => this.#wordNumber(word));
     const key = numbers.join(',');
     const known = this.#setNumbers.get(key);
     if (known !== undefined) return known;

@@ -1,0 +1,58 @@
+import type { TargetingIndex } from '#auction/targeting-index.ts';
+import { newTargetingQuery, type TargetingQuery } from '#auction/targeting-query.ts';
+import type { BidPlace, BidRequest } from './bid-request.ts';
+import { dayOf, hourOf } from './context-words.ts';
+import type { RetrievalPort } from './pipeline-ports.ts';
+
+/** Segments that the profile of a known user holds; [] for anybody else. Asked only when the request allows a user key. */
+export type StoredSegments = (userKey: string) => readonly string[];
+
+const none: readonly string[] = [];
+
+/** Puts a bid request into the words of the targeting index. One per serving thread: it answers for one request at a time. */
+export class Retrieval implements RetrievalPort {
+  readonly #index: TargetingIndex;
+  readonly #storedSegments: StoredSegments;
+  readonly #query: TargetingQuery = newTargetingQuery();
+  #imps: BidRequest['imps'] = [];
+
+  constructor(index: TargetingIndex, storedSegments: StoredSegments = () => none) {
+    this.#index = index;
+    this.#storedSegments = storedSegments;
+  }
+
+  begin(request: BidRequest, nowMs: number): void {
+    const { place, device, user, blocked } = request;
+    const query = this.#query;
+    query.hour = hourOf(nowMs);
+    query.day = dayOf(nowMs);
+    query.country = device.country;
+    query.device = device.type;
+    query.os = device.os;
+    query.language = device.language;
+    query.placeKind = place.kind;
+    query.place = placeName(place);
+    query.segments = user.isKeyAllowed ? user.segments : none;
+    query.storedSegments = user.isKeyAllowed && user.key !== '' ? this.#storedSegments(user.key) : none;
+    query.blockedDomains = blocked.advertiserDomains;
+    query.blockedCategories = blocked.categories;
+    query.allowedCategories = blocked.allowedCategories;
+    query.categoryTaxonomy = blocked.categoryTaxonomy;
+    query.blockedApps = blocked.appBundles;
+    query.allowedSeats = blocked.allowedSeats;
+    query.blockedSeats = blocked.blockedSeats;
+    query.allowedLanguages = blocked.allowedLanguages;
+    this.#imps = request.imps;
+    this.#index.begin(query);
+  }
+
+  select(impIndex: number, limit: number, out: Uint32Array): number {
+    const imp = this.#imps[impIndex];
+    return imp === undefined ? 0 : this.#index.select(imp, limit, out);
+  }
+}
+
+/** The name that line items list a place by; the exchange's own id when it says no other. */
+function placeName(place: BidPlace): string {
+  return place.kind === 'app' ? place.bundle || place.id : place.domain || place.id;
+}

@@ -95,12 +95,12 @@ export type GoldenInputs = {
   readonly tables: Readonly<Record<string, Float32Array>>;
 };
 
-/** Runs both towers on the golden rows. */
-export async function goldenInputs(content: BundleContent): Promise<GoldenInputs> {
+/** Runs both towers on the golden rows; with `openTower`, on an ad tower that is open already. */
+export async function goldenInputs(content: BundleContent, openTower?: AdTower): Promise<GoldenInputs> {
   const { golden, head, context, schema } = content;
   const count = golden.length;
   const userTower = await openUserTower(content);
-  const adTower = await AdTower.open(content);
+  const adTower = openTower ?? (await AdTower.open(content));
   try {
     const user = await userTower.vectors(Int32Array.from(golden.flatMap(({ userIds }) => userIds)), count);
     for (const [row, { contextIds }] of golden.entries()) {
@@ -115,7 +115,7 @@ export async function goldenInputs(content: BundleContent): Promise<GoldenInputs
     };
   } finally {
     await userTower.close();
-    await adTower.close();
+    if (openTower === undefined) await adTower.close();
   }
 }
 

@@ -1,6 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises';
-import { type AdColumns, AdColumnFiller, allocateAdColumns } from './ad-columns.ts';
-import { AdTower, type AdTowerContent } from './ad-tower.ts';
+import { AdColumnFiller, type AdColumns, allocateAdColumns } from './ad-columns.ts';
+import { AdTower } from './ad-tower.ts';
 import { AdWordIds } from './ad-word-ids.ts';
 import type { Bundle } from './bundle.ts';
 import type { CalibrationSet } from './calibration.ts';
@@ -33,6 +33,7 @@ export type AdWordsOf = (row: number) => readonly string[];
 
 /** Ads per run of the tower: about 3 ms each, after which the event loop gets its turn. */
 const adsPerRun = 1024;
+
 /** Vocabularies that requests need, or that are short. The identity of the user is the first field whatever its name. */
 const keptAdVocabularies: ReadonlySet<string> = new Set(['category', 'size']);
 
@@ -49,6 +50,21 @@ export async function buildModelShared(
   onProgress: (done: number, total: number) => void = () => {},
 ): Promise<ModelTables> {
   if (adCount > adCapacity) throw new RangeError(`${adCount} ads do not fit ${adCapacity} rows`);
+  const tower = await AdTower.open(bundle);
+  try {
+    const shared = await sharedPart(bundle, slot, adCapacity, tower);
+    const made = new ModelTables(shared, bundle.schema, bundle.ranker, tower);
+    const rows = Uint32Array.from({ length: adCount }, (_, row) => row);
+    await made.fill(rows, adWordsOf, new AdWordIds(bundle.schema), onProgress);
+    return made;
+  } catch (error) {
+    await tower.close();
+    throw error;
+  }
+}
+
+/** Everything but the live ads themselves. */
+async function sharedPart(bundle: Bundle, slot: number, adCapacity: number, tower: AdTower): Promise<ModelShared> {
   const tableRows = adCapacity + bundle.golden.length;
   const tables = bundle.tables.map(({ name, width }) => ({
     name,
@@ -56,9 +72,9 @@ export async function buildModelShared(
     rows: tableRows,
     data: new SharedArrayBuffer(tableRows * width * Float32Array.BYTES_PER_ELEMENT),
   }));
-  const inputs = await goldenInputs(bundle);
+  const inputs = await goldenInputs(bundle, tower);
   for (const { name, width, data } of tables) new Float32Array(data).set(inputs.tables[name]!, adCapacity * width);
-  const shared: ModelShared = {
+  return {
     slot,
     modelId: bundle.id,
     towerVersion: bundle.towerVersion,
@@ -79,27 +95,21 @@ export async function buildModelShared(
       logits: sharedCopy(Float32Array.from(bundle.golden.flatMap(({ logits }) => logits))),
     },
   };
-  const { schema, head, adTower, adPartGraph, ranker } = bundle;
-  const made = new ModelTables(shared, { schema, head, tables: bundle.tables, adTower, adPartGraph }, ranker);
-  await made.fill(
-    Uint32Array.from({ length: adCount }, (_, row) => row),
-    adWordsOf,
-    new AdWordIds(schema),
-    onProgress,
-  );
-  return made;
 }
 
 /** The main thread's side of a model in service: what other threads get, and the way to add ads. */
 export class ModelTables {
   readonly shared: ModelShared;
-  readonly #content: AdTowerContent;
+  readonly #schema: FeatureSchema;
   readonly #filler: AdColumnFiller;
+  readonly #tower: AdTower;
 
-  constructor(shared: ModelShared, content: AdTowerContent, ranker: LightRankerWeights) {
+  /** `tower` stays open for ads that come later, since opening it anew costs a second where it holds a million ads. */
+  constructor(shared: ModelShared, schema: FeatureSchema, ranker: LightRankerWeights, tower: AdTower) {
     this.shared = shared;
-    this.#content = content;
-    this.#filler = new AdColumnFiller(content.schema, ranker);
+    this.#schema = schema;
+    this.#filler = new AdColumnFiller(schema, ranker);
+    this.#tower = tower;
   }
 
   /** What the scoring threads load. */
@@ -112,7 +122,7 @@ export class ModelTables {
   async addAds(rows: ArrayLike<number>, adWordsOf: AdWordsOf): Promise<void> {
     if (rows.length === 0) return;
     const wanted = new Set(Array.from(rows).flatMap((row) => [...adWordsOf(row)]));
-    await this.fill(rows, adWordsOf, new AdWordIds(this.#content.schema, wanted), () => {});
+    await this.fill(rows, adWordsOf, new AdWordIds(this.#schema, wanted), () => {});
   }
 
   async fill(
@@ -123,25 +133,26 @@ export class ModelTables {
   ): Promise<void> {
     const { columns, tables, adCapacity } = this.shared;
     const targets = tables.map(({ name, width, data }) => ({ name, width, data: new Float32Array(data) }));
-    const tower = await AdTower.open(this.#content);
-    try {
-      for (let from = 0; from < rows.length; from += adsPerRun) {
-        const count = Math.min(adsPerRun, rows.length - from);
-        const ids = new Int32Array(count * tower.idsPerRow);
-        for (let index = 0; index < count; index++) {
-          const row = rows[from + index]!;
-          if (!(row < adCapacity)) throw new RangeError(`ad row ${row} is beyond the ${adCapacity} rows of the model`);
-          words.idsInto(adWordsOf(row), ids, index * tower.idsPerRow);
-          this.#filler.fill(columns, row, ids, index * tower.idsPerRow);
-        }
-        const results = await tower.tablesOf(ids, count);
-        for (const { name, width, data } of targets) copyRows(results[name]!, width, rows, from, count, data);
-        onProgress(from + count, rows.length);
-        await turn();
+    const { idsPerRow } = this.#tower;
+    for (let from = 0; from < rows.length; from += adsPerRun) {
+      const count = Math.min(adsPerRun, rows.length - from);
+      const ids = new Int32Array(count * idsPerRow);
+      for (let index = 0; index < count; index++) {
+        const row = rows[from + index]!;
+        if (!(row < adCapacity)) throw new RangeError(`ad row ${row} is beyond the ${adCapacity} rows of the model`);
+        words.idsInto(adWordsOf(row), ids, index * idsPerRow);
+        this.#filler.fill(columns, row, ids, index * idsPerRow);
       }
-    } finally {
-      await tower.close();
+      const results = await this.#tower.tablesOf(ids, count);
+      for (const { name, width, data } of targets) copyRows(results[name]!, width, rows, from, count, data);
+      onProgress(from + count, rows.length);
+      await turn();
     }
+  }
+
+  /** When no ads will be added any more: gives back what the towers hold outside the JavaScript heap. */
+  async close(): Promise<void> {
+    await this.#tower.close();
   }
 }
 

@@ -186,7 +186,7 @@ describe('a loaded model', () => {
 
 describe('ads that come later', () => {
   test('are scored like ads that were there at the start, and strangers by what is known of them', async () => {
-    const half = await buildModelShared(bundle, 0, (row) => smallAdWords(row), 30, adCapacity);
+    const half = await buildModelShared(bundle, 0, smallAdWords, 30, adCapacity);
     expect(tableRow(half.shared, 'ad_vector', 30).every((value) => value === 0)).toBe(true);
     const stranger = ['new-ad', 'new-line-item', 'adv2', 'IAB2', 'native'];
     const strangest = ['new-ad-2', 'new-line-item', 'new-advertiser', 'IAB99', 'banner:1x1'];

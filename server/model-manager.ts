@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Catalog } from '#auction/catalog.ts';
 import type { Bundle } from '#inference/bundle.ts';
 import { readBundle } from '#inference/bundle-read.ts';
-import { buildModelTables, type ModelTables } from '#inference/model-build.ts';
+import { buildModelShared, type ModelTables } from '#inference/model-tables.ts';
 import type { ScoringPool } from '#inference/scoring-pool.ts';
 import type { Verifier } from '#inference/signing.ts';
 import { userVectors } from '#inference/user-tower.ts';
@@ -54,13 +54,14 @@ export class ModelManager {
     const { catalog, pool, verifier, onProgress } = this.#context;
     const bundle = await readBundle(directory, verifier);
     const slot = this.#active?.shared.model.slot === 0 ? 1 : 0;
-    const tables = await buildModelTables(bundle, {
+    const tables = await buildModelShared(
+      bundle,
       slot,
-      adWordsOf: (row) => catalog.adWords(row),
-      adCount: catalog.adCount,
-      adCapacity: catalog.adCapacity,
-      onProgress: (done, total) => onProgress(done, total, 'ad vectors'),
-    });
+      (row) => catalog.adWords(row),
+      catalog.adCount,
+      catalog.adCapacity,
+      (done, total) => onProgress(done, total, 'ad vectors'),
+    );
     const profiles = await readProfiles(this.#context.usersPath, bundle.schema);
     const vectors = await this.#vectorsOf(bundle, profiles);
     await pool.load(tables.scoringModel);

@@ -67,7 +67,7 @@ describe('the examples of the README', () => {
 
   test('a line item is paused while serving', async () => {
     const answer = JSON.parse(await output(exampleWith('-X PATCH'))) as { line_item: { id: string; status: string } };
-    expect(answer.line_item).toMatchObject({ id: 'li00001', status: 'paused' });
+    expect(answer.line_item).toMatchObject({ id: 'li000001', status: 'paused' });
   });
 
   test('no example is left out', () => {

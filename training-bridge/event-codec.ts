@@ -159,7 +159,7 @@ class RecordWriter {
 
 /**
  * Sealed records for these rows. Neighbours share their beginnings (`li17.cr3` after `li17.cr2`), so each text is written
- * as the length that it shares with the one before, and the rest: 60 bytes a row become about 16.
+ * as the length that it shares with the one before, and the rest: 44 bytes a row become 26.
  */
 export function encodeDictionary(rows: readonly DictionaryRow[]): Uint8Array[] {
   const records: Uint8Array[] = [];

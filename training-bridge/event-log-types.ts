@@ -32,7 +32,7 @@ export type EventLogLimits = {
 };
 
 export const defaultEventLogLimits: EventLogLimits = {
-  // 16 s at 4000 auctions/s of 4 KB; the dictionary at its head (16 bytes a row) is then 6 % at a million ads.
+  // 16 s at 4000 auctions/s of 4 KB; the dictionary at its head (26 bytes a row) is then 10 % at a million ads.
   segmentBytesMax: 256 << 20,
   totalBytesMax: 4 * 1024 ** 3,
   // The longest-lived notice, a conversion, may be repeated for seven days.

@@ -42,7 +42,9 @@ export function floorInCatalogNanos(foreignFloorNanos: number, rate: CurrencyRat
 /** A bid in the foreign currency, rounded down: what is offered is never more than what was meant. */
 export function bidInForeignNanos(bidNanos: number, rate: CurrencyRate): number {
   checkRate(rate);
-  return Number((BigInt(bidNanos) * BigInt(rate.denominator)) / BigInt(rate.numerator));
+  const nanos = Number((BigInt(bidNanos) * BigInt(rate.denominator)) / BigInt(rate.numerator));
+  // Beyond 2^53 a double could round it up again.
+  return Math.min(nanos, Number.MAX_SAFE_INTEGER);
 }
 
 /** A price that somebody reports in the foreign currency, in the catalog's, rounded up: costs are never understated. */

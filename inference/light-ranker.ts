@@ -141,8 +141,8 @@ export class LightRanker {
   readonly #interests: Uint32Array;
   #interestCount = 0;
   #siteCategory = 0;
-  #contextIds: Uint32Array = new Uint32Array(0);
-  #contextAt = 0;
+  /** Where the rows of the conversion head's advertiser crosses begin, for the request in hand. */
+  readonly #conversionCrossAt: Float64Array;
 
   constructor(schema: FeatureSchema, weights: LightRankerWeights, ads: AdColumns) {
     this.ads = ads;
@@ -152,6 +152,7 @@ export class LightRanker {
     this.#click = new PreparedHead(schema, weights.click, categoryCount);
     this.#conversion = new PreparedHead(schema, weights.conversion, categoryCount);
     this.#advertiser = new Float64Array(advertiserCount);
+    this.#conversionCrossAt = new Float64Array(this.#conversion.advertiserCrosses.length);
     this.#base = new Float64Array(categoryCount);
     const siteCategory = fieldPlace(schema.context, 'site_category');
     this.#contextCategory = sameWordIds(siteCategory?.field, category);
@@ -214,8 +215,8 @@ export class LightRanker {
     let logit = lightConversion[row]! + request + sums[category[row]!]!;
     // Asked for hundreds of rows, not thousands: summing as needed costs less than a sum per advertiser.
     for (let index = 0; index < advertiserCrosses.length; index++) {
-      const { place, weights } = advertiserCrosses[index]!;
-      const at = this.#contextIds[this.#contextAt + place]! * this.#advertiser.length + advertiser[row]!;
+      const { weights } = advertiserCrosses[index]!;
+      const at = this.#conversionCrossAt[index]! + advertiser[row]!;
       if (at < weights.length) logit += weights[at]!;
     }
     return logit;
@@ -243,8 +244,6 @@ export class LightRanker {
     firstAdvertiser: number,
     endAdvertiser: number,
   ): void {
-    this.#contextIds = contextIds;
-    this.#contextAt = contextAt;
     const sitePlace = this.#contextCategoryPlace;
     this.#siteCategory = sitePlace < 0 ? 0 : (this.#contextCategory[contextIds[contextAt + sitePlace]!] ?? 0);
     this.#collectInterests(userIds, userAt);
@@ -271,6 +270,10 @@ export class LightRanker {
       const base = contextIds[contextAt + place]! * sums.length;
       if (base + sums.length > weights.length) continue;
       for (let each = firstAdvertiser; each < endAdvertiser; each++) sums[each] = sums[each]! + weights[base + each]!;
+    }
+    for (let index = 0; index < this.#conversionCrossAt.length; index++) {
+      const { place } = this.#conversion.advertiserCrosses[index]!;
+      this.#conversionCrossAt[index] = contextIds[contextAt + place]! * sums.length;
     }
   }
 

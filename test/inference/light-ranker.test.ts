@@ -103,6 +103,17 @@ describe('the light ranker', () => {
     expect(scores[0]).toEqual(scores[1]);
   });
 
+  test('keeps nothing of the ids: the buffers of a request are used for the next one', () => {
+    const context = Uint32Array.of(1, 2, 1, 5, 2, 3, 1, 1, 1, 1);
+    const user = Uint32Array.of(1, 1, 2, 3, 0, 0, 0, 0, 0, 0);
+    ranker.prepare(context, user);
+    const answers = (): number[] => [ranker.clickLogit(3), ranker.conversionLogit(3), ranker.matchesInterest(3)];
+    const before = answers();
+    context.fill(0);
+    user.fill(0);
+    expect(answers()).toEqual(before);
+  });
+
   test('gives ids that it does not know no weight, and stays finite', () => {
     ranker.prepare(new Uint32Array(placeCount(schema.context)).fill(4_000_000_000), new Uint32Array(10).fill(999));
     const logits = new Float32Array(rows.length);

@@ -70,7 +70,7 @@ function readHolder(path: string): Holder | undefined {
   } catch {
     return undefined;
   }
-  const match = /^(\d+) (\d*)$/u.exec(text.trimEnd());
+  const match = /^(\d+) (\d*)\n$/u.exec(text);
   // Its writer died between creating and filling it.
   return match === null ? undefined : { pid: Number(match[1]), startTicks: match[2]! };
 }

@@ -29,14 +29,17 @@ export async function resolveProvider(setting: ProviderSetting): Promise<Executi
   return 'cpu';
 }
 
-/** One intra-op thread: scoring threads are the parallelism. Without the CPU arena batches of 8 were 7 % faster (see README). */
+/**
+ * One intra-op thread: scoring threads are the parallelism. Without the CPU arena batches of 8 were 7 % faster (see README).
+ * Severity 4: what goes wrong comes back as an error with a code, not as a line of the runtime's own on stderr.
+ */
 export function sessionOptions(provider: ExecutionProvider): ort.InferenceSession.SessionOptions {
   return {
     executionProviders: [provider],
     intraOpNumThreads: 1,
     interOpNumThreads: 1,
     enableCpuMemArena: false,
-    logSeverityLevel: 3,
+    logSeverityLevel: 4,
   };
 }
 

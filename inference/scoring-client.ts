@@ -140,18 +140,10 @@ export class ScoringClient {
 
   /** Gives the memory back: after `onFinished`, or before it by a caller who no longer wants to be called. */
   release(slot: number): void {
-    switch (this.#slots[slot]) {
-      case slotState.filling:
-      case slotState.answered:
-        this.#free(slot);
-        return;
-      case slotState.submitted:
-      case slotState.abandoned:
-        this.#slots[slot] = slotState.orphaned;
-        return;
-      default:
-        throw new RangeError(`Slot ${slot} is not taken.`);
-    }
+    const state = this.#slots[slot];
+    if (state === slotState.filling || state === slotState.answered) this.#free(slot);
+    else if (state === slotState.submitted || state === slotState.abandoned) this.#slots[slot] = slotState.orphaned;
+    else throw new RangeError(`Slot ${slot} is not taken.`);
   }
 
   /**

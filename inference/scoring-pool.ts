@@ -42,8 +42,11 @@ const restartMs = { first: 50, max: 5000 } as const;
 const healthyMs = 10_000;
 /** What a thread may take to load and check all its models. */
 const readyMsMax = 60_000;
-/** What a thread may take to finish its batch and end. */
-const stopMsMax = 2000;
+/**
+ * What a thread may take to finish its batch and end. Never `Worker.terminate()`: the runtime's binding aborts the whole process
+ * when its thread is terminated inside `run`. One that does not end is left behind.
+ */
+const stopMsMax = 10_000;
 
 type Thread = {
   readonly place: number;
@@ -139,7 +142,15 @@ export class ScoringPool {
     };
   }
 
-  /** Ends all threads; what was under way is handed back as FAILED. */
+  /** A drill: one serving thread dies with its next batch in hand, as by a bug in it. False when none serves. */
+  killOne(pick: number): boolean {
+    const thread = this.#threads[pick % this.#threads.length];
+    if (thread === undefined) return false;
+    Atomics.store(this.#memory.control, this.#memory.threadPhase(thread.place), threadPhase.dying);
+    return true;
+  }
+
+  /** Call before the process exits: a process that exits while a thread is inside the runtime's `run` aborts. Ends all threads; what nobody took is FAILED. */
   async stop(): Promise<void> {
     if (this.#isStopped) return;
     this.#isStopped = true;
@@ -230,9 +241,10 @@ export class ScoringPool {
     Atomics.store(control, this.#memory.threadPhase(thread.place), threadPhase.stopping);
     Atomics.notify(control, this.#memory.threadPhase(thread.place));
     this.#memory.ringBell(this.#memory.bell, Number.POSITIVE_INFINITY);
-    const timer = setTimeout(() => void thread.worker.terminate(), stopMsMax);
-    await thread.ended;
-    clearTimeout(timer);
+    const timer = new AbortController();
+    await Promise.race([thread.ended, delay(stopMsMax, undefined, { signal: timer.signal }).catch(() => {})]);
+    timer.abort();
+    thread.worker.unref();
   }
 
   #onEnded(thread: Thread, reason: string): void {

@@ -47,8 +47,8 @@ export const deadlineTime = 0;
 export const submittedTime = 1;
 export const claimedTime = 2;
 
-/** Phases of a scoring thread, set by the pool. */
-export const threadPhase = { waiting: 0, serving: 1, stopping: 2 } as const;
+/** Phases of a scoring thread, set by the pool. `dying`: it throws with its next batch in hand, as a bug in it would. */
+export const threadPhase = { waiting: 0, serving: 1, stopping: 2, dying: 3 } as const;
 
 /** Words that different threads write lie on cache lines of their own. */
 const lineWords = 16;

@@ -78,9 +78,10 @@ class ScoringThread {
     while (Atomics.load(control, phaseWord) === threadPhase.waiting)
       Atomics.wait(control, phaseWord, threadPhase.waiting);
     for (const [slot, session] of this.#sessions.entries()) if (session !== undefined) this.#publishCost(slot);
-    while (Atomics.load(control, phaseWord) === threadPhase.serving) {
+    while (Atomics.load(control, phaseWord) !== threadPhase.stopping) {
       const rung = Atomics.load(control, bell);
       const count = this.#claim();
+      if (count > 0 && Atomics.load(control, phaseWord) === threadPhase.dying) throw new Error('told to die');
       if (count > 0) await this.#score(count);
       else if (this.#waiting.count === 0) {
         await this.#dropUnloaded();

@@ -12,7 +12,7 @@ export type ScoringFixture = {
   readonly model: ScoringModel;
   readonly adCount: number;
   /** What the head says in float64. */
-  expected(user: ArrayLike<number>, adId: number, cross: ArrayLike<number>): number[];
+  readonly expected: (user: ArrayLike<number>, adId: number, cross: ArrayLike<number>) => number[];
 };
 
 /** A random model as it is handed to scoring threads: `adCount` ads, behind them the golden ones. */

@@ -94,7 +94,7 @@ export function videoMarkup(card: MarkupCard, links: MarkupLinks, slot: VideoSlo
     links.clickUrl === '' ? '' : `<VideoClicks><ClickThrough>${cdata(links.clickUrl)}</ClickThrough></VideoClicks>`;
   return (
     `<?xml version="1.0" encoding="UTF-8"?><VAST version="${version}"><Ad id="${escapeXml(card.adId)}"><InLine>` +
-    `<AdSystem>Gavelin</AdSystem><AdTitle>${escapeXml(card.title)}</AdTitle>` +
+    `<AdSystem>Gavelin</AdSystem><AdTitle>${escapeXml(card.title || card.adId)}</AdTitle>` +
     `<Impression>${links.viewUrl === '' ? '' : cdata(links.viewUrl)}</Impression>` +
     `<Creatives><Creative id="${escapeXml(card.creativeId)}">${universalId}<Linear>` +
     `<Duration>${vastDuration(card.durationMs)}</Duration>` +

@@ -1,0 +1,488 @@
+import { BudgetLedger } from '#auction/budget-ledger.ts';
+import { buildCatalog } from '#auction/catalog-build.ts';
+import { readCatalogText } from '#auction/catalog-file.ts';
+import { FrequencyCaps } from '#auction/frequency-caps.ts';
+import { PacingRates } from '#auction/pacing.ts';
+import { SeenNotices } from '#auction/seen-notices.ts';
+import { TargetingIndex } from '#auction/targeting-index.ts';
+import { UserHash } from '#auction/user-hash.ts';
+import { AdmissionControl } from '#server/admission.ts';
+import { AuctionEndpoint } from '#server/auction-endpoint.ts';
+import { Auctioneer } from '#server/auctioneer.ts';
+import { AuctionFlow } from '#server/auction-flow.ts';
+import { AuctionIds } from '#server/auction-ids.ts';
+import { BidPipeline } from '#server/bid-pipeline.ts';
+import type { RequestFault } from '#server/bid-request.ts';
+import { type Callers, onlyDefaultCaller } from '#server/callers.ts';
+import { CandidateStage } from '#server/candidate-stage.ts';
+import { ContextVocabulary } from '#server/context-words.ts';
+import { FlightPool } from '#server/flight-pool.ts';
+import { healthRoutes } from '#server/health-endpoints.ts';
+import type { HttpListener, ListeningHttp } from '#server/http-listener.ts';
+import { noticeRoutes } from '#server/notice-endpoint.ts';
+import { NoticeSigner } from '#server/notice-tokens.ts';
+import type { ScoringPort, ServingModel } from '#server/pipeline-ports.ts';
+import { PredictEndpoint } from '#server/predict-endpoint.ts';
+import { type Rates, usdOnly } from '#server/rates.ts';
+import { Retrieval } from '#server/retrieval.ts';
+import { type CounterName, Telemetry } from '#server/telemetry.ts';
+import { uwsListener } from '#server/uws-listener.ts';
+import { decodeAuction } from '#training-bridge/auction-decoder.ts';
+import { AuctionEncoder } from '#training-bridge/auction-encoder.ts';
+import type { AuctionDraft, NoticeRecord } from '#training-bridge/event-records.ts';
+
+export type EdgeOptions = {
+  readonly listener?: HttpListener;
+  readonly callers?: Callers;
+  readonly rates?: Rates;
+  readonly publicUrl?: string;
+  readonly marginPpm?: number;
+  readonly inFlightMax?: number;
+  readonly bodyBytesMax?: number;
+  readonly safetyMs?: number;
+  readonly tmaxMs?: number;
+  /** Catalog file; `smallCatalog()` by default. */
+  readonly catalog?: object;
+  /** Calibrated click probability of an ad on the rungs that use a model; 0.02 by default. */
+  readonly click?: (adId: string) => number;
+  /** How long the scoring threads take; 0 by default. Infinity: they never answer. */
+  readonly scoringMs?: number;
+  /** Users that the profile table knows. */
+  readonly knownUsers?: readonly string[];
+};
+
+export type EdgeAnswer = {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly text: string;
+  /** Undefined when the body is not JSON. */
+  readonly json: EdgeJson | undefined;
+  /** The first bid of the first seat; undefined when there is none. */
+  readonly bid: EdgeBid | undefined;
+};
+
+export type EdgeBid = {
+  readonly id: string;
+  readonly impid: string;
+  readonly price: number;
+  readonly adid: string;
+  readonly crid: string;
+  readonly cid: string;
+  readonly adomain: readonly string[];
+  readonly cat?: readonly string[];
+  readonly cattax?: number;
+  readonly attr?: readonly number[];
+  readonly w?: number;
+  readonly h?: number;
+  readonly mtype: number;
+  readonly dur?: number;
+  readonly protocol?: number;
+  readonly exp: number;
+  readonly nurl: string;
+  readonly burl: string;
+  readonly lurl: string;
+  readonly adm: string;
+  readonly ext?: { readonly gavelin: Readonly<Record<string, unknown>> };
+};
+
+/** Whatever any of the surfaces may say. */
+export type EdgeJson = {
+  readonly id?: string;
+  readonly bidid?: string;
+  readonly cur?: string;
+  readonly nbr?: number;
+  readonly seatbid?: readonly { readonly seat: string; readonly bid: readonly EdgeBid[] }[];
+  readonly ext?: { readonly gavelin: { readonly reason: string } };
+  readonly error?: { readonly code: string; readonly path: string; readonly message: string };
+  readonly auction_id?: string;
+  readonly model_id?: string;
+  readonly rung?: string;
+  readonly predictions?: readonly { readonly ad_id: string; readonly p_click: number; readonly p_conversion: number }[];
+  readonly slots?: readonly {
+    readonly id: string;
+    readonly status: string;
+    readonly reason: string;
+    readonly ad_id?: string;
+    readonly line_item_id?: string;
+    readonly advertiser_id?: string;
+    readonly price_nanos?: number;
+    readonly price_type?: string;
+    readonly notices?: Readonly<Record<string, string>>;
+  }[];
+};
+
+const userDimension = 64;
+const crossDimension = 16;
+const q30One = 2 ** 30;
+
+/**
+ * The bid port of a serving thread without its pod: the real listener, pipeline, catalog, index, budgets, caps, decider, tokens,
+ * notices and record codec. Only the model and its threads are stand-ins with known probabilities.
+ */
+export class Edge {
+  readonly telemetry = new Telemetry();
+  readonly faults: RequestFault[] = [];
+  readonly errors: unknown[] = [];
+  /** What the log would hold, after a way through its bytes. */
+  readonly records: AuctionDraft[] = [];
+  readonly notices: NoticeRecord[] = [];
+  readonly writer;
+  readonly catalog;
+  readonly ledger;
+  readonly caps;
+  readonly pacing;
+  readonly signer = new NoticeSigner(new Uint8Array(32).fill(7));
+  readonly admission;
+  /** Added to the clock: a test that makes time pass. */
+  skewMs = 0;
+  readonly #options: EdgeOptions;
+  #listening: ListeningHttp | undefined;
+
+  constructor(options: EdgeOptions = {}) {
+    this.#options = options;
+    const read = readCatalogText(JSON.stringify(options.catalog ?? smallCatalog()));
+    if (read.kind === 'problems') throw new Error(JSON.stringify(read.problems));
+    this.writer = buildCatalog(read.spec);
+    this.catalog = this.writer.catalog;
+    this.ledger = new BudgetLedger(BudgetLedger.allocate(this.catalog.lineItemCapacity));
+    for (let lineItem = 0; lineItem < this.catalog.lineItemCount; lineItem++)
+      this.ledger.setBudget(lineItem, this.catalog.liBudgetNanos[lineItem]!);
+    this.caps = new FrequencyCaps(FrequencyCaps.allocate());
+    this.pacing = new PacingRates(PacingRates.allocate(this.catalog.lineItemCapacity));
+    this.admission = new AdmissionControl({ inFlightMax: options.inFlightMax ?? 64, mlBudgetMs: 1000 });
+  }
+
+  static async start(options: EdgeOptions = {}): Promise<Edge> {
+    const edge = new Edge(options);
+    await edge.#listen();
+    return edge;
+  }
+
+  readonly now = (): number => performance.timeOrigin + performance.now() + this.skewMs;
+
+  get port(): number {
+    return this.#listening!.port;
+  }
+
+  async #listen(): Promise<void> {
+    const { catalog, ledger, caps, telemetry, signer, now } = this;
+    const options = this.#options;
+    const rowOfAd = (adId: string): number => this.writer.rowOfAd(adId);
+    const userHash = new UserHash();
+    const auction = new Auctioneer({ catalog, ledger, pacing: this.pacing, telemetry, now });
+    const retrieval = new Retrieval(new TargetingIndex(this.writer.indexShared, catalog), () => []);
+    const scoring = new StandInScoring(
+      (row) => this.#clickOf(row),
+      options.scoringMs ?? 0,
+      (slot) => flow.finished(slot, 'SCORED'),
+      now,
+    );
+    const model = this.#model();
+    const flow = new AuctionFlow({
+      columns: catalog,
+      retrieval,
+      candidates: new CandidateStage(catalog, retrieval, auction, 2000),
+      caps: {
+        lookup: (flight, nowMs) => {
+          userHash.of(flight.request!.user.key);
+          flight.userHashHigh = userHash.high;
+          flight.userHashLow = userHash.low;
+          caps.collect(userHash.high, userHash.low, nowMs, catalog.liCapCount, catalog.liCapWindowMs, flight);
+        },
+      },
+      scoring,
+      auction,
+      telemetry,
+      now,
+      model: () => model,
+      candidateCountMax: 200,
+      precutMax: 2000,
+      mlBudgetMs: 1000,
+    });
+    const encoder = new AuctionEncoder();
+    const context = {
+      flights: new FlightPool(options.inFlightMax ?? 64),
+      admission: this.admission,
+      flow,
+      scoring,
+      auction,
+      log: {
+        writeAuction: (draft: AuctionDraft): number => {
+          const length = encoder.encode(draft);
+          this.records.push(decodeAuction(encoder.bytes.slice(0, length)));
+          return length;
+        },
+      },
+      telemetry,
+      ids: new AuctionIds(0x1234_5678),
+      tieSeed: { high: 1, low: 2 },
+      now,
+      catalogVersion: () => catalog.version,
+      candidateCountMax: 200,
+      marginPpm: options.marginPpm ?? 0,
+      safetyMs: options.safetyMs ?? 5,
+      card: (row: number) => catalog.card(row),
+      sign: (claims: Parameters<NoticeSigner['sign']>[0]) => signer.sign(claims),
+      generationOf: (reservation: number) => ledger.generationOf(reservation),
+      publicUrl: () => options.publicUrl ?? `http://127.0.0.1:${this.port}`,
+      callers: options.callers ?? onlyDefaultCaller({ tmaxMs: options.tmaxMs ?? 5000 }),
+      rates: options.rates ?? usdOnly,
+      bodyBytesMax: options.bodyBytesMax ?? 262_144,
+      onFault: (fault: RequestFault) => this.faults.push(fault),
+      onError: (error: unknown) => this.errors.push(error),
+      rowOfAd,
+      isLive: (row: number) => catalog.isLive(row),
+    };
+    this.#listening = await (options.listener ?? uwsListener).listen({
+      host: '127.0.0.1',
+      port: 0,
+      routes: [
+        ...new BidPipeline(context).routes,
+        ...new PredictEndpoint(context).routes,
+        ...new AuctionEndpoint(context).routes,
+        ...healthRoutes(() => true),
+        ...noticeRoutes({
+          signer,
+          ledger,
+          seen: new SeenNotices(SeenNotices.allocate(1024)),
+          caps,
+          channel: {
+            fault: undefined,
+            writeNotice: (notice) => this.notices.push({ ...notice }),
+            onDurable: () => Promise.resolve('DURABLE'),
+            onAllDurable: () => Promise.resolve('DURABLE'),
+          },
+          telemetry,
+          now,
+          rowOfAd,
+          lineItemId: (lineItem) => catalog.lineItemId(lineItem),
+          catalog,
+        }),
+      ],
+      limits: { bodyBytesMax: options.bodyBytesMax ?? 262_144 },
+      now,
+      onError: (error) => this.errors.push(error),
+    });
+  }
+
+  #clickOf(row: number): number {
+    return this.#options.click?.(this.catalog.adId(row)) ?? 0.02;
+  }
+
+  /** A model whose logits are the probabilities themselves: calibration is then the identity. */
+  #model(): ServingModel {
+    const known = new Map((this.#options.knownUsers ?? []).map((key, index) => [key, index + 1]));
+    const vocabulary = new ContextVocabulary({ version: 1, user: [], ad: [], context: [], cross: [] });
+    const vector = new Float32Array(userDimension);
+    const noIds = new Uint32Array(10);
+    const q30 = (_: string, p: number): number => (p > 0 ? Math.max(1, Math.round(p * q30One)) : 0);
+    return {
+      slot: 0,
+      modelId: 'test-model',
+      calibratorId: 'test-calibrator',
+      users: { rowOf: (key) => known.get(key) ?? 0, vectorOf: () => vector, idsOf: () => noIds },
+      vocabulary,
+      ranker: {
+        prepare: () => {},
+        score: (rows, count, logits) => {
+          for (let index = 0; index < count; index++) logits[index] = this.#clickOf(rows[index]!);
+        },
+      },
+      requestVectorInto: (target) => target.fill(0, 0, userDimension),
+      crossInto: (target, _rows, _from, count) => target.fill(0.5, 0, count * crossDimension),
+      clickQ30: q30,
+      conversionQ30: q30,
+      lightConversionLogit: () => 0.1,
+    };
+  }
+
+  counter(name: CounterName): number {
+    return this.telemetry.counterValue(name);
+  }
+
+  /** What the budgets hold, whole: equal before and after whatever moves no money. */
+  money(): string {
+    const lines = Array.from({ length: this.catalog.lineItemCount }, (_, lineItem) => this.ledger.snapshot(lineItem));
+    return JSON.stringify(lines, (_, value: unknown) => (typeof value === 'bigint' ? value.toString() : value));
+  }
+
+  reservedNanos(): bigint {
+    let sum = 0n;
+    for (let lineItem = 0; lineItem < this.catalog.lineItemCount; lineItem++)
+      sum += this.ledger.snapshot(lineItem).reservedNanos;
+    return sum;
+  }
+
+  async request(method: string, path: string, init: RequestInit = {}): Promise<EdgeAnswer> {
+    const answer = await fetch(`http://127.0.0.1:${this.port}${path}`, { method, redirect: 'manual', ...init });
+    const text = await answer.text();
+    const isJson = answer.headers.get('content-type') === 'application/json';
+    const json = isJson ? (JSON.parse(text) as EdgeJson) : undefined;
+    return { status: answer.status, headers: answer.headers, text, json, bid: json?.seatbid?.[0]?.bid[0] };
+  }
+
+  async post(path: string, body: unknown, headers: Readonly<Record<string, string>> = {}): Promise<EdgeAnswer> {
+    const raw = typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body);
+    return this.request('POST', path, {
+      body: raw,
+      headers: { 'content-type': 'application/json', ...headers },
+    });
+  }
+
+  bid(body: unknown, headers: Readonly<Record<string, string>> = {}): Promise<EdgeAnswer> {
+    return this.post('/openrtb2/bid', body, headers);
+  }
+
+  /** Throws what broke meanwhile, and when a request never ended. */
+  async stop(): Promise<void> {
+    await this.#listening?.close(0);
+    if (this.errors.length > 0) throw new AggregateError(this.errors, String(this.errors[0]));
+    if (this.admission.inFlight !== 0) throw new Error(`${this.admission.inFlight} requests never ended`);
+  }
+}
+
+/** Slots of the ring, answered after a while with the probabilities that the test set. */
+class StandInScoring implements ScoringPort {
+  readonly #click: (row: number) => number;
+  readonly #delayMs: number;
+  readonly #finish: (slot: number) => void;
+  readonly #now: () => number;
+  readonly #slots = new Map<number, { count: number; ids: Int32Array; claimedMs: number }>();
+  readonly #user = new Float32Array(userDimension);
+  readonly #cross = new Float32Array(1000 * crossDimension);
+  #next = 0;
+
+  constructor(click: (row: number) => number, delayMs: number, finish: (slot: number) => void, now: () => number) {
+    this.#click = click;
+    this.#delayMs = delayMs;
+    this.#finish = finish;
+    this.#now = now;
+  }
+
+  begin(rowCount: number): number {
+    const slot = this.#next++;
+    this.#slots.set(slot, { count: rowCount, ids: new Int32Array(rowCount), claimedMs: this.#now() });
+    return slot;
+  }
+  userOf(): Float32Array {
+    return this.#user;
+  }
+  adIdsOf(slot: number): Int32Array {
+    return this.#slots.get(slot)!.ids;
+  }
+  crossOf(): Float32Array {
+    return this.#cross;
+  }
+  submit(slot: number): void {
+    this.#slots.get(slot)!.claimedMs = this.#now();
+    if (this.#delayMs === 0) setImmediate(() => this.#finish(slot));
+    else if (Number.isFinite(this.#delayMs)) setTimeout(() => this.#finish(slot), this.#delayMs);
+  }
+  logitsOf(slot: number): Float32Array {
+    const { ids, count } = this.#slots.get(slot)!;
+    const logits = new Float32Array(count * 2);
+    for (let index = 0; index < count; index++) {
+      logits[index * 2] = this.#click(ids[index]!);
+      logits[index * 2 + 1] = 0.1;
+    }
+    return logits;
+  }
+  claimedMsOf(slot: number): number {
+    return this.#slots.get(slot)!.claimedMs;
+  }
+  release(slot: number): void {
+    this.#slots.delete(slot);
+  }
+  predictedWaitMs(): number {
+    return 0;
+  }
+}
+
+type LineItem = {
+  readonly id: string;
+  readonly priceType: 'CPM' | 'CPC' | 'CPA';
+  readonly bidNanos: number;
+  readonly creative: Readonly<Record<string, unknown>>;
+  readonly advertiser?: string;
+  readonly more?: Readonly<Record<string, unknown>>;
+};
+
+/** A catalog in the words of its file. An advertiser per line item unless named; its domain is `ADVERTISER.example`. */
+export function catalogOf(lineItems: readonly LineItem[]): object {
+  const advertisers = [...new Set(lineItems.map(({ id, advertiser }) => advertiser ?? `adv-${id}`))];
+  return {
+    version: 1,
+    currency: 'USD',
+    advertisers: advertisers.map((id) => ({ id, name: `The ${id}`, domain: `${id}.example`, category: 'IAB2' })),
+    line_items: lineItems.map(({ id, priceType, bidNanos, advertiser, more }) => ({
+      id,
+      campaign_id: `c-${id}`,
+      advertiser_id: advertiser ?? `adv-${id}`,
+      status: 'active',
+      price_type: priceType,
+      bid_nanos: bidNanos,
+      budget_nanos: 100_000_000_000,
+      pacing: 'asap',
+      prior_click: 0.01,
+      prior_conversion: 0.1,
+      creative_ids: [`cr-${id}`],
+      ...more,
+    })),
+    creatives: lineItems.map(({ id, creative, advertiser }) => ({
+      id: `cr-${id}`,
+      format: 'banner',
+      width: 300,
+      height: 250,
+      image_url: `https://cdn.example/${id}.jpg?a=1&b=%222%22`,
+      domain: `${advertiser ?? `adv-${id}`}.example`,
+      categories: ['IAB2-3'],
+      secure: true,
+      landing_url: `https://shop.example/${id}?x=1&y=2#z`,
+      ...creative,
+    })),
+  };
+}
+
+/** One or two line items of every kind; the CPM banner is the dearest of its size. */
+export function smallCatalog(): object {
+  return catalogOf([
+    { id: 'cpm', priceType: 'CPM', bidNanos: 2_000_000, creative: {} },
+    { id: 'cpc', priceType: 'CPC', bidNanos: 50_000_000, creative: {} },
+    { id: 'small', priceType: 'CPC', bidNanos: 50_000_000, creative: { width: 320, height: 50 } },
+    {
+      id: 'film',
+      priceType: 'CPM',
+      bidNanos: 5_000_000,
+      creative: {
+        format: 'video',
+        width: 640,
+        height: 360,
+        image_url: undefined,
+        video_url: 'https://cdn.example/film.mp4?a=1&b=2',
+        duration_ms: 15_000,
+        mimes: ['video/mp4'],
+        protocols: [2, 3, 7],
+      },
+    },
+    {
+      id: 'feed',
+      priceType: 'CPC',
+      bidNanos: 60_000_000,
+      creative: { format: 'native', width: 1200, height: 627, title: 'A "fine" <offer> & more' },
+    },
+  ]);
+}
+
+export const banner = { w: 300, h: 250 };
+
+/** A plain request for one 300x250 banner from an unknown user. */
+export function bidBody(change: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
+  return {
+    id: 'r1',
+    imp: [{ id: '1', banner }],
+    site: { domain: 'news.example', cat: ['IAB12'] },
+    device: { geo: { country: 'USA' }, devicetype: 4, os: 'iOS' },
+    tmax: 2000,
+    ...change,
+  };
+}

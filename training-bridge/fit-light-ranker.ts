@@ -13,8 +13,8 @@ import type { ImpressionSet } from './impression-set.ts';
 import { entityRows, type RowRange } from './training-rows.ts';
 
 /** Found on the demo logs of 200 K and 1 M rows: see README. */
-export const clickFtrl: FtrlOptions = { alpha: 0.05, beta: 1, l1: 0.2, l2: 1 };
-export const conversionFtrl: FtrlOptions = { alpha: 0.05, beta: 1, l1: 0.2, l2: 1 };
+export const clickFtrl: FtrlOptions = { alpha: 0.09, beta: 1, l1: 0.1, l2: 1 };
+export const conversionFtrl: FtrlOptions = { alpha: 0.02, beta: 1, l1: 0, l2: 0 };
 
 /** Context fields that are crossed with the advertiser: small ones, whose effect differs from one advertiser to the next. */
 const advertiserCrossNames = ['site_category', 'device'];

@@ -94,11 +94,11 @@ export class GradientGraph {
 
   /**
    * Logistic loss, Σ over rows of weight × (softplus(logit) − label × logit), one sum per column, named `name` in the outputs.
-   * A weight of 0 hides a row from a head. This is where the backward pass begins.
+   * A weight of 0 hides a row from a head. This is where the backward pass begins: once per graph.
    */
   logisticLoss(name: string, logits: Matrix, labels: Matrix, weights: Matrix): void {
     const each = this.#builder.node('Sub', [
-      this.#builder.node('Softplus', [logits.name]),
+      this.#softplus(logits.name),
       this.#builder.node('Mul', [labels.name, logits.name]),
     ]);
     const loss = this.#builder.node('Mul', [weights.name, each]);
@@ -162,6 +162,18 @@ export class GradientGraph {
       inputs.filter((input) => input !== undefined),
       attributes,
     );
+  }
+
+  /** max(x, 0) + ln(1 + e^−|x|): onnxruntime's own Softplus knows no float64. */
+  #softplus(matrix: string): string {
+    const one = this.#builder.constant(
+      'one',
+      [1],
+      this.precision === 'float32' ? Float32Array.of(1) : Float64Array.of(1),
+    );
+    const small = this.#builder.node('Exp', [this.#builder.node('Neg', [this.#builder.node('Abs', [matrix])])]);
+    const rest = this.#builder.node('Log', [this.#builder.node('Add', [small, one])]);
+    return this.#builder.node('Add', [this.#builder.node('Relu', [matrix]), rest]);
   }
 
   #sumOfRows(matrix: string): string {

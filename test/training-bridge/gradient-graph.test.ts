@@ -67,7 +67,7 @@ test('every gradient of the training graph agrees with finite differences', asyn
   for (const name of [...parameterShapes(shape).map((each) => each.name), 'user_input', 'ad_input', 'context_sum']) {
     const { data } = values[name]!;
     const gradient = analytic[`d_${name}`]!;
-    expect(gradient.length, name).toBe(data.length);
+    expect(gradient).toHaveLength(data.length);
     // A dozen places of each matrix, spread over it.
     for (let at = 0; at < data.length; at += Math.max(1, Math.floor(data.length / 12))) {
       const value = data[at]!;

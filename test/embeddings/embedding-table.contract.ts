@@ -1,0 +1,38 @@
+import { describe, expect, test } from 'vitest';
+import type { EmbeddingTable } from '#embeddings/embedding-table.ts';
+
+/** A table of the given rows, one after another. */
+type Build = (rows: Float32Array, dimension: number) => EmbeddingTable;
+
+/** What every embedding table does; each table's own test file calls this and adds what is special to it. */
+export function keepsTheTableContract(name: string, build: Build): void {
+  describe(`${name} keeps the table contract`, () => {
+    const table = build(Float32Array.of(1, 2, 3, 4, 5, 6), 2);
+
+    test('knows its size', () => {
+      expect([table.rowCount, table.dimension]).toEqual([3, 2]);
+    });
+
+    test('gathers rows in the order asked, repeats included', () => {
+      const target = new Float32Array(6);
+      table.gather(Uint32Array.of(2, 0, 2), target);
+      expect([...target]).toEqual([5, 6, 1, 2, 5, 6]);
+    });
+
+    test('leaves the rest of a larger target alone', () => {
+      const target = Float32Array.of(9, 9, 9, 9);
+      table.gather(Uint32Array.of(1), target);
+      expect([...target]).toEqual([3, 4, 9, 9]);
+      table.gather(new Uint32Array(0), target);
+      expect([...target]).toEqual([3, 4, 9, 9]);
+    });
+
+    test('refuses a row outside the table and a target too small, before it copies anything', () => {
+      const target = new Float32Array(4);
+      expect(() => table.gather(Uint32Array.of(0, 3), target)).toThrow(/row 3 of 3/u);
+      expect(() => table.gather(Uint32Array.of(0, 0xffff_ffff), target)).toThrow(/row 4294967295 of 3/u);
+      expect(() => table.gather(Uint32Array.of(0, 1, 2), target)).toThrow(/3 rows of 2 into 4/u);
+      expect([...target]).toEqual([0, 0, 0, 0]);
+    });
+  });
+}

@@ -1,0 +1,65 @@
+import { Worker } from 'node:worker_threads';
+import { expect, test } from 'vitest';
+import { SharedUserTable } from '#embeddings/shared-user-table.ts';
+import { idsOfUser, idsPerUser, userKey } from './numbered-users.ts';
+
+const error = (code: string): Error => expect.objectContaining({ code }) as Error;
+
+test('row 0 is whoever is unknown; users get the rows after it', () => {
+  const table = new SharedUserTable(SharedUserTable.allocate(3, 2, 2, 20));
+  table.vectorOf(0).set([9, 9]);
+  expect(table.add('ann', [1, 2])).toBe(1);
+  expect(table.add('bob', Uint32Array.of(3, 4))).toBe(2);
+  table.vectorOf(2).set([5, 6]);
+  expect(['ann', 'bob', 'eve', ''].map((key) => table.rowOf(key))).toEqual([1, 2, 0, 0]);
+  expect([...table.idsOf(1), ...table.idsOf(2), ...table.idsOf(0)]).toEqual([1, 2, 3, 4, 0, 0]);
+  expect([...table.vectorOf(table.rowOf('bob')), ...table.vectorOf(table.rowOf('eve'))]).toEqual([5, 6, 9, 9]);
+  expect(table.userCount).toBe(2);
+});
+
+test('a known user keeps the row and gets the new ids, even when the table is full', () => {
+  const table = new SharedUserTable(SharedUserTable.allocate(2, 2, 2, 20));
+  table.add('ann', [1, 2]);
+  expect(table.add('ann', [7, 8])).toBe(1);
+  expect([...table.idsOf(1)]).toEqual([7, 8]);
+  expect(() => table.add('bob', [1, 2])).toThrow(error('USER_TABLE_FULL'));
+  expect([table.rowOf('bob'), table.userCount]).toEqual([0, 1]);
+});
+
+test('wrong numbers of ids and rows outside are refused', () => {
+  const table = new SharedUserTable(SharedUserTable.allocate(2, 2, 2, 20));
+  expect(() => table.add('ann', [1])).toThrow(error('SIZE_MISMATCH'));
+  for (const row of [-1, 2, Number.NaN]) {
+    expect(() => table.idsOf(row)).toThrow(error('ROW_OUT_OF_RANGE'));
+    expect(() => table.vectorOf(row)).toThrow(error('ROW_OUT_OF_RANGE'));
+  }
+});
+
+test('a reader in another thread finds users whole or not at all while they are added', async () => {
+  const userCount = 20_000;
+  let textBytes = 0;
+  for (let user = 1; user <= userCount; user++) textBytes += Buffer.byteLength(userKey(user));
+  const shared = SharedUserTable.allocate(userCount + 1, 2, idsPerUser, textBytes);
+  const table = new SharedUserTable(shared);
+  const reader = new Worker(new URL('index-reader-child.ts', import.meta.url), { workerData: { shared, userCount } });
+  const said: unknown[] = [];
+  const ended = new Promise((resolve, reject) => {
+    reader.once('exit', resolve);
+    reader.once('error', reject);
+  });
+  await new Promise<void>((resolve) => {
+    reader.on('message', (message: unknown) => {
+      said.push(message);
+      resolve();
+    });
+  });
+  // In portions, so that the reader sees many states of the table.
+  for (let user = 1; user <= userCount; user++) {
+    table.add(userKey(user), idsOfUser(user));
+    if (user % 500 === 0) await new Promise((resolve) => void setTimeout(resolve, 1));
+  }
+  await ended;
+  const { problems, found } = said[1] as { problems: string[]; found: number };
+  expect(problems).toEqual([]);
+  expect(found).toBeGreaterThan(userCount / 10);
+});

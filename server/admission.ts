@@ -13,6 +13,13 @@ export type Admission = { readonly rung: number } | 'IN_FLIGHT_FULL' | 'TOO_LATE
 
 /** Cost of one rung as served lately: an exponential mean over about 64 requests, of what a request spends in this thread. */
 const costMemory = 1 / 64;
+/** One stall must not cost a rung its name: what took longer counts as this. */
+const serviceMsMax = 50;
+/**
+ * A rung that is not served is not measured, so its cost fades towards the usual one by half in this time: else a slow start
+ * (everything still to be compiled) would keep a server on a cheap rung for good.
+ */
+const forgetHalfMs = 250;
 
 /**
  * Lets requests in on the dearest rung that still meets their deadline: the load ladder gives the start, and the predicted
@@ -22,6 +29,7 @@ export class AdmissionControl {
   readonly ladder = new LoadLadder();
   readonly #limits: AdmissionLimits;
   readonly #serviceMs: Float64Array;
+  readonly #servedAtMs = new Float64Array(rungs.length);
   inFlight = 0;
 
   constructor(limits: AdmissionLimits) {
@@ -36,25 +44,31 @@ export class AdmissionControl {
   }
 
   /** `headWaitMs` = predicted wait for a scoring thread; `leftMs` = what is left until the deadline. */
-  admit(leftMs: number, headWaitMs: number): Admission {
+  admit(leftMs: number, headWaitMs: number, nowMs: number): Admission {
     if (this.isFull) return 'IN_FLIGHT_FULL';
     for (let rung = this.ladder.startRung; rung < rungs.length; rung++) {
       const usesHead = rungs[rung]!.scorer === 'head';
       const waitMs = usesHead ? headWaitMs : 0;
-      const finishMs = waitMs + this.#serviceMs[rung]!;
+      const finishMs = waitMs + this.serviceMsOf(rung, nowMs);
       if (finishMs <= leftMs && (!usesHead || finishMs <= this.#limits.mlBudgetMs)) return { rung };
     }
     return 'TOO_LATE';
   }
 
   /** Tells what a request on a rung took from arrival to answer, without the wait for a scoring thread. */
-  served(rung: number, serviceMs: number): void {
+  served(rung: number, serviceMs: number, nowMs: number): void {
     if (!(serviceMs >= 0)) return;
-    const known = this.#serviceMs[rung]!;
-    this.#serviceMs[rung] = known + (Math.min(serviceMs, 50) - known) * costMemory;
+    const known = this.serviceMsOf(rung, nowMs);
+    this.#serviceMs[rung] = known + (Math.min(serviceMs, serviceMsMax) - known) * costMemory;
+    this.#servedAtMs[rung] = nowMs;
   }
 
-  serviceMsOf(rung: number): number {
-    return this.#serviceMs[rung]!;
+  /** What a rung costs, as far as is known: the longer it has not been served, the less its last bad time counts. */
+  serviceMsOf(rung: number, nowMs: number): number {
+    const known = this.#serviceMs[rung]!;
+    const usual = rungs[rung]!.costShare;
+    if (known <= usual) return known;
+    const age = Math.max(0, nowMs - this.#servedAtMs[rung]!) / forgetHalfMs;
+    return usual + (known - usual) * 0.5 ** age;
   }
 }

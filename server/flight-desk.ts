@@ -71,13 +71,14 @@ export class FlightDesk {
   }
 
   open(asked: Asked): Flight | 'tooLate' | 'overloaded' {
-    const { admission, flights, scoring, now, safetyMs, candidateCountMax } = this.#context;
+    const { admission, flights, scoring, now, safetyMs } = this.#context;
     const { http, request, caller } = asked;
     const deadlineMs = answerDeadlineMs(http.arrivalMs, request.tmaxMs ?? caller.tmaxMs, safetyMs);
-    const rows = Math.min(flightCandidateMax, asked.namedRowCount || candidateCountMax * request.imps.length);
-    const headWaitMs = scoring.predictedWaitMs(rows);
+    // The wait alone: what the rows themselves take is in the cost of their rung.
+    const headWaitMs = scoring.predictedWaitMs(0);
     this.#context.telemetry.gauge(gaugeIndex.admission_wait_ms, headWaitMs);
-    const entry = admission.admit(deadlineMs - now(), headWaitMs);
+    const nowMs = now();
+    const entry = admission.admit(deadlineMs - nowMs, headWaitMs, nowMs);
     if (entry === 'IN_FLIGHT_FULL') return 'overloaded';
     // A prediction that comes late is still an answer: it takes the cheapest rung. A bid that comes late is none.
     if (entry === 'TOO_LATE' && asked.surface !== 'predict') return 'tooLate';
@@ -85,6 +86,7 @@ export class FlightDesk {
     if (flight === undefined) return 'overloaded';
     admission.inFlight++;
     flight.rung = entry === 'TOO_LATE' ? cheapestRung : entry.rung;
+    flight.entryRung = flight.rung;
     flight.arrivalMs = http.arrivalMs;
     flight.deadlineMs = deadlineMs;
     flight.startedMs = asked.startedMs;
@@ -164,7 +166,9 @@ export class FlightDesk {
 
   #end(flight: Flight, nowMs: number): void {
     const { admission, flights, telemetry } = this.#context;
-    admission.served(flight.rung, nowMs - flight.startedMs - flight.queueWaitMs);
+    // Who fell to a cheaper rung on the way says nothing about the cost of either.
+    if (flight.rung === flight.entryRung)
+      admission.served(flight.rung, nowMs - flight.startedMs - flight.queueWaitMs, nowMs);
     admission.ladder.observe(flight.queueWaitMs + telemetry.gaugeValue('event_loop_lag_ms'), nowMs);
     admission.inFlight--;
     // Still awaited by a scoring slot: it cannot be lent again.

@@ -48,6 +48,8 @@ export class Flight implements CrossFacts {
   /** Lent by its pool. */
   isOut = false;
   rung = 0;
+  /** Where it was let in. */
+  entryRung = 0;
   /** When the answer must be on its way, epoch ms. */
   deadlineMs = 0;
   arrivalMs = 0;

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { BudgetLedger } from '#auction/budget-ledger.ts';
 import { PacingController, stepFor } from '#auction/pacing-controller.ts';
 import { hourWeightsDefault, ImpressionForecast } from '#auction/pacing-forecast.ts';
 import { PacingRates } from '#auction/pacing.ts';
@@ -67,27 +68,27 @@ test.each([2, 10, 40])(
   'steady traffic for %s times the budget: spending follows the plan all day and reaches it',
   (times) => {
     const minutes = simulate({ supply: (nowMs) => times * shape(nowMs) });
-    expect(worst(minutes)).toBeLessThan(0.03);
-    expect(minutes.at(-1)!.spent / budget).toBeGreaterThan(0.98);
+    expect(worst(minutes)).toBeLessThan(0.005);
+    expect(minutes.at(-1)!.spent / budget).toBeGreaterThan(0.995);
     expect(crossingsPerHour(minutes)).toBeLessThan(1);
   },
 );
 
-test('five times the traffic for half an hour: ahead of the plan for a while, never by more than 5 % of the budget, and back within two hours', () => {
+test('five times the traffic for half an hour: ahead of the plan for a while, never by more than 3 % of the budget, and back within two hours', () => {
   const burst = (nowMs: number): number => (nowMs >= 12 * hourMs && nowMs < 12.5 * hourMs ? 5 : 1);
   const minutes = simulate({ supply: (nowMs) => 4 * shape(nowMs) * burst(nowMs) });
-  expect(worst(minutes)).toBeLessThan(0.05);
+  expect(worst(minutes)).toBeLessThan(0.03);
   const settled = minutes.filter(({ nowMs }) => nowMs > 14.5 * hourMs);
   expect(worst(settled)).toBeLessThan(0.01);
-  expect(minutes.at(-1)!.spent / budget).toBeGreaterThan(0.98);
+  expect(minutes.at(-1)!.spent / budget).toBeGreaterThan(0.995);
 });
 
 test('no traffic for ten minutes: behind by what was missed, and made up for within the hour', () => {
   const hole = (nowMs: number): number => (nowMs >= 12 * hourMs && nowMs < 12 * hourMs + 10 * minuteMs ? 0 : 1);
   const minutes = simulate({ supply: (nowMs) => 4 * shape(nowMs) * hole(nowMs) });
-  expect(worst(minutes)).toBeLessThan(0.03);
-  expect(worst(minutes.filter(({ nowMs }) => nowMs > 13.2 * hourMs))).toBeLessThan(0.01);
-  expect(minutes.at(-1)!.spent / budget).toBeGreaterThan(0.98);
+  expect(worst(minutes)).toBeLessThan(0.012);
+  expect(worst(minutes.filter(({ nowMs }) => nowMs > 13.2 * hourMs))).toBeLessThan(0.005);
+  expect(minutes.at(-1)!.spent / budget).toBeGreaterThan(0.995);
 });
 
 test.each([0.5, 1.5])(
@@ -95,8 +96,8 @@ test.each([0.5, 1.5])(
   (factor) => {
     const tilted = (nowMs: number): number => factor * 8 * (1 + 0.5 * Math.sin((2 * Math.PI * nowMs) / dayMs));
     const minutes = simulate({ supply: tilted });
-    expect(worst(minutes)).toBeLessThan(0.03);
-    expect(minutes.at(-1)!.spent / budget).toBeGreaterThan(0.98);
+    expect(worst(minutes)).toBeLessThan(0.012);
+    expect(minutes.at(-1)!.spent / budget).toBeGreaterThan(0.995);
     expect(crossingsPerHour(minutes)).toBeLessThan(1);
   },
 );
@@ -122,6 +123,27 @@ test('started at three in the afternoon: what is left is spread over what is lef
   const meant = (day.shareBefore(16 * hourMs) - day.shareBefore(15 * hourMs)) / (1 - day.shareBefore(15 * hourMs));
   expect(Math.abs(firstHour.spent / budget - meant)).toBeLessThan(0.03);
   expect(minutes.at(-1)!.spent / budget).toBeGreaterThan(0.98);
+});
+
+test('wins without a single notice: reservations run out and come back, nobody is refused, and nobody starves', () => {
+  const ledger = new BudgetLedger(BudgetLedger.allocate(1, 4096));
+  const rates = new PacingRates(PacingRates.allocate(1));
+  const controller = new PacingController(rates, ledger);
+  // 150 units for the day; every second twenty wins of 0.005 at full rate, each held for a minute.
+  ledger.setBudget(0, 150e9);
+  let refused = 0;
+  let auctions = 0;
+  for (let nowMs = 0; nowMs < 40 * minuteMs; nowMs += 1000) {
+    ledger.expire(nowMs);
+    ledger.decayExpected(nowMs);
+    controller.tick(nowMs, 1, paced);
+    for (let win = 0; win < 20; win++) {
+      if (rates.passes(0, auctions++) && ledger.reserve(0, 5e6, nowMs + minuteMs) < 0) refused++;
+    }
+  }
+  expect(refused).toBe(0);
+  expect(rates.rateOf(0)).toBeGreaterThan(0.1);
+  expect(ledger.spendableNanos(0)).toBeGreaterThan(140e9);
 });
 
 test('a new day starts a new plan, at the rate the last one ended with', () => {

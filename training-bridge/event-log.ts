@@ -180,6 +180,8 @@ export class EventLog {
   }
 
   async #close(): Promise<void> {
+    // The writers' pauses keep no process alive, and this must end before it does.
+    const alive = setInterval(() => {}, 1000);
     this.#auctions.stop();
     this.#notices.stop();
     await this.#runs;
@@ -190,6 +192,7 @@ export class EventLog {
       await this.#auctionStream.close();
       await this.#noticeStream.close();
       this.#unlock();
+      clearInterval(alive);
     }
   }
 

@@ -138,12 +138,15 @@ export class LogChannel {
   }
 
   async #watch(): Promise<void> {
+    // A wait in shared memory does not keep a thread alive: one that has nothing else to do would end before the answer.
+    const alive = setInterval(() => {}, this.#durableWaitMsMax);
     for (;;) {
       const epoch = this.#state.epoch;
       this.#settle();
       const oldest = this.#waiters[0];
       if (oldest === undefined) {
         this.#isWatching = false;
+        clearInterval(alive);
         return;
       }
       const leftMs = oldest.since + this.#durableWaitMsMax - this.#now();

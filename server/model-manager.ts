@@ -24,7 +24,8 @@ export type ModelManagerContext = {
 
 /** A model of which every thread has, or will have, the shared part. */
 export type ActiveModel = {
-  readonly bundle: Bundle;
+  /** Without its files: towers and graphs are not held in memory twice. */
+  readonly bundle: Pick<Bundle, 'id' | 'directory' | 'towerVersion' | 'manifest'>;
   readonly tables: ModelTables;
   readonly shared: ServedModelShared;
   readonly userCount: number;
@@ -65,8 +66,9 @@ export class ModelManager {
     const profiles = await readProfiles(this.#context.usersPath, bundle.schema);
     const vectors = await this.#vectorsOf(bundle, profiles);
     await pool.load(tables.scoringModel);
+    const { id, towerVersion, manifest } = bundle;
     return {
-      bundle,
+      bundle: { id, directory: bundle.directory, towerVersion, manifest },
       tables,
       shared: { model: tables.shared, users: shareProfiles(profiles, vectors, bundle.head.dims.user) },
       userCount: profiles.userCount,
@@ -84,6 +86,7 @@ export class ModelManager {
   /** Frees a slot: no request that could use it is under way any more. */
   async retire(model: ActiveModel): Promise<void> {
     await this.#context.pool.unload(model.shared.model.slot);
+    await model.tables.close();
   }
 
   /** Vectors of all profiles, then that of somebody unknown; kept on disk per tower and users file, so that a restart is quick. */

@@ -65,7 +65,8 @@ export class BlockChecks {
   #markDomains({ blockedDomains, blockedApps }: TargetingQuery): boolean {
     const domains = this.#domains;
     if (blockedDomains.length === 0 && blockedApps.length === 0) return false;
-    markFresh(domains, blockedDomains);
+    domains.begin();
+    domains.markAll(blockedDomains);
     for (const domain of blockedDomains) if (domain.startsWith('www.')) domains.mark(domain.slice(4));
     domains.markAll(blockedApps);
     return domains.hasMarked;

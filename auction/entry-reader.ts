@@ -40,7 +40,11 @@ export class EntryReader {
     this.#entry = value;
     for (const field in value) {
       if (!known.has(field))
-        this.#problems.warn(`${this.#list}.${field}`, this.path(field), 'is not a field of the catalog: ignored');
+        this.#problems.warn(
+          `${this.#list.replaceAll(/\[\d+\]/gu, '')}.${field}`,
+          this.path(field),
+          'is not a field of the catalog: ignored',
+        );
     }
     return true;
   }

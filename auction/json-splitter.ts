@@ -136,8 +136,10 @@ export class JsonSplitter {
   }
 
   #take(isRight: boolean, at: number, then: Expected, message: string): number {
-    if (isRight) this.#expected = then;
-    else this.#fail(message);
+    if (isRight) {
+      this.#expected = then;
+      if (then === 'nothing') this.#key = '';
+    } else this.#fail(message);
     return at + 1;
   }
 

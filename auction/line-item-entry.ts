@@ -34,7 +34,7 @@ export function lineItemEntry(catalog: Catalog, lineItem: number, rows: readonly
   };
 }
 
-/** 2^-30 is about 10^-9: nine digits show what was written in the file, not the rounding of the fixed point. */
+/** Half a step of the fixed point is less than half of 10^-9: nine decimals give back what was written with nine or fewer. */
 function decimalOf(q30: number): number {
-  return Number((q30 / 2 ** 30).toPrecision(9));
+  return Number((q30 / 2 ** 30).toFixed(9));
 }

@@ -132,8 +132,8 @@ class CallersReader {
     const ids = new Set<string>();
     const keys = new Set<string>();
     for (const [index, { id, key }] of list.entries()) {
-      if (ids.has(id)) this.#fail(`callers[${index}].id`, 'repeats the id of an earlier caller');
-      if (keys.has(key)) this.#fail(`callers[${index}].key`, 'repeats the key of an earlier caller');
+      if (id !== '' && ids.has(id)) this.#fail(`callers[${index}].id`, 'repeats the id of an earlier caller');
+      if (key !== '' && keys.has(key)) this.#fail(`callers[${index}].key`, 'repeats the key of an earlier caller');
       ids.add(id);
       keys.add(key);
     }

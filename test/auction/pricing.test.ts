@@ -308,3 +308,49 @@ test('a lone eligible bidder pays exactly the floor under every clearing mechani
     ),
   );
 });
+
+test('with an increment, no bid on a grid at least as coarse brings more than the true value; only a won tie saves its increment', () => {
+  const step = 10_000;
+  const onGrid = fc.integer({ min: 1, max: 30 }).map((steps) => steps * step);
+  fc.assert(
+    fc.property(
+      onGrid,
+      fc.array(onGrid, { maxLength: 5 }),
+      fc.nat(20).map((steps) => steps * step),
+      fc.integer({ min: 1, max: step }),
+      (value, rivals, floor, increment) => {
+        const utilityOf = (bid: number): number => {
+          const bids = [bid, ...rivals].map((bidNanos, adRow) => ({ adRow, bidNanos }));
+          const draft = decided({ mechanism: 'second', floors: [floor], bids, incrementNanos: increment });
+          return winnerRow(draft) === 0 ? value - draft.impPriceNanos[0]! : 0;
+        };
+        const honest = utilityOf(value);
+        for (let bid = step; bid <= 40 * step; bid += step) {
+          // A tie that is won pays the own bid: what the price would have been without the increment.
+          const saved = rivals.includes(bid) ? increment : 0;
+          expect(utilityOf(bid)).toBeLessThanOrEqual(honest + saved);
+        }
+      },
+    ),
+    { numRuns: 300 },
+  );
+});
+
+test('an own click probability that is wrong by a share ε moves the own price by no more than ε ÷ (1 − ε)', () => {
+  fc.assert(
+    fc.property(book(), fc.nat(10 ** 8), fc.double({ min: -0.3, max: 0.3, noNaN: true }), (lines, floor, wrongBy) => {
+      const right = decided(perClick('gsp', lines, [floor]));
+      const row = winnerRow(right);
+      fc.pre(row >= 0);
+      const [bid, click] = lines[row]!;
+      const seen = Math.min(q30One, Math.round(click * (1 + wrongBy)));
+      const wrong = decided(perClick('gsp', lines.with(row, [bid, seen]), [floor]));
+      fc.pre(winnerRow(wrong) === row);
+      const share = Math.abs(seen - click) / click;
+      const before = right.impPriceNanos[0]!;
+      // Two roundings up to whole nanos.
+      expect(Math.abs(wrong.impPriceNanos[0]! - before)).toBeLessThanOrEqual(before * (share / (1 - share)) + 2);
+    }),
+    { numRuns: 1000 },
+  );
+});

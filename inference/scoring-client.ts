@@ -74,6 +74,7 @@ export class ScoringClient {
     this.#underWay = new Int32Array(shared.piecesPerClient);
     this.#done = new Int32Array(shared.piecesPerClient);
     this.#freePieces = shared.piecesPerClient;
+    this.#takeOver();
   }
 
   /** Memory for a request of 1 to 1,000 rows; −1 when there is none. Its views are whole pieces: fill the first `rowCount` rows. */
@@ -245,6 +246,22 @@ export class ScoringClient {
       this.#slots[slot] = slotState.abandoned;
       this.#tell(slot, 'TOO_LATE');
     }
+  }
+
+  /** A serving thread that follows one that died: what that one had queued is void, what a scoring thread holds is let finish. */
+  #takeOver(): void {
+    for (let slot = 0; slot < this.#slots.length; slot++) {
+      const piece = this.#firstPiece + slot;
+      this.#memory.changeState(piece, requestState.queued, requestState.failed);
+      if (this.#memory.stateOf(piece) <= requestState.failed) continue;
+      const pieces = piecesOf(this.#rowCountOf(slot));
+      this.#slots.fill(slotState.filling, slot, slot + pieces);
+      this.#slots[slot] = slotState.orphaned;
+      this.#freePieces -= pieces;
+      this.#underWay[this.#underWayCount++] = slot;
+      this.#rowsUnderWay += paddedRows(this.#rowCountOf(slot));
+    }
+    Atomics.store(this.#memory.control, this.#memory.clientRows(this.#index), this.#rowsUnderWay);
   }
 
   /** A caller that throws must not cost the others their answers; its error surfaces on its own. */

@@ -24,9 +24,10 @@ export type ScoringPoolOptions = {
   /** A thread that served has died; what it held was handed back as FAILED, and another one comes after `restartInMs`. */
   readonly onThreadDied?: (death: ThreadDeath) => void;
 };
+/** `place` −1: no thread, but a replacement that did not start. */
 export type ThreadDeath = { readonly place: number; readonly reason: string; readonly restartInMs: number };
 
-/** What the scoring threads have done since they started, summed over those that live. */
+/** What the scoring threads that serve now have done since they started; rows as they were run, padding included. */
 export type ScoringCounts = {
   readonly servingThreads: number;
   readonly deaths: number;
@@ -54,6 +55,8 @@ type Thread = {
   readonly ended: Promise<void>;
   servingSinceMs: number;
   isRetired: boolean;
+  /** Why it ended; undefined while it runs. */
+  end: string | undefined;
 };
 
 /**
@@ -158,6 +161,7 @@ export class ScoringPool {
     await this.#turn.catch(() => {});
     await Promise.all(this.#threads.map((thread) => this.#retire(thread)));
     this.#threads = [];
+    Atomics.store(this.#memory.control, this.#memory.servingThreads, 0);
     this.#handBack(-1);
   }
 
@@ -199,11 +203,13 @@ export class ScoringPool {
     const ended = new Promise<void>((resolve) => {
       worker.once('exit', (code) => {
         this.#placeInUse[place] = 0;
-        this.#onEnded(thread, code === 0 ? reason : `${reason} (exit code ${code})`);
+        thread.end = code === 0 ? reason : `${reason} (exit code ${code})`;
+        this.#handBack(place);
+        if (this.#threads.includes(thread)) this.#died(thread);
         resolve();
       });
     });
-    thread = { place, worker, ended, servingSinceMs: 0, isRetired: false };
+    thread = { place, worker, ended, servingSinceMs: 0, isRetired: false, end: undefined };
     await this.#untilReady(thread);
     return thread;
   }
@@ -233,6 +239,8 @@ export class ScoringPool {
     Atomics.store(control, this.#memory.threadPhase(thread.place), threadPhase.serving);
     Atomics.notify(control, this.#memory.threadPhase(thread.place));
     Atomics.store(control, this.#memory.servingThreads, this.#threads.length);
+    // It may have ended between being ready and being told.
+    if (thread.end !== undefined) this.#died(thread);
   }
 
   async #retire(thread: Thread): Promise<void> {
@@ -247,15 +255,14 @@ export class ScoringPool {
     thread.worker.unref();
   }
 
-  #onEnded(thread: Thread, reason: string): void {
-    this.#handBack(thread.place);
-    if (thread.isRetired || !this.#threads.includes(thread)) return;
+  #died(thread: Thread): void {
+    if (thread.isRetired) return;
     this.#threads = this.#threads.filter((each) => each !== thread);
     Atomics.store(this.#memory.control, this.#memory.servingThreads, this.#threads.length);
     this.#deaths++;
     this.#youngDeaths = performance.now() - thread.servingSinceMs >= healthyMs ? 0 : this.#youngDeaths + 1;
     const restartInMs = Math.min(restartMs.max, restartMs.first * 2 ** Math.max(0, this.#youngDeaths - 1));
-    this.#options.onThreadDied?.({ place: thread.place, reason, restartInMs });
+    this.#options.onThreadDied?.({ place: thread.place, reason: thread.end ?? '', restartInMs });
     if (!this.#isStopped) void this.#bringAnother(restartInMs);
   }
 
@@ -272,8 +279,11 @@ export class ScoringPool {
           this.#serve(thread);
         });
         return;
-      } catch {
+      } catch (error) {
+        if (this.#isStopped) return;
         waitMs = Math.min(restartMs.max, waitMs * 2);
+        const reason = `its replacement did not start: ${error instanceof Error ? error.message : String(error)}`;
+        this.#options.onThreadDied?.({ place: -1, reason, restartInMs: waitMs });
       }
     }
   }

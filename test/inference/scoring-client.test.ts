@@ -30,6 +30,7 @@ function setup(options: { clientIndex?: number } = {}) {
   };
   return {
     client,
+    shared,
     memory,
     told,
     clock,
@@ -217,6 +218,30 @@ describe('outcomes', () => {
     expect(told).toEqual([]);
     expect(client.begin(3)).toBe(slot);
   });
+});
+
+test('a client that follows another leaves alone what a scoring thread still holds', async () => {
+  const { client, shared, memory, claim, answer } = setup();
+  const [queued, claimed] = [client.begin(10), client.begin(300)];
+  client.submit(queued, 0, 1e6);
+  client.submit(claimed, 0, 1e6);
+  claim(claimed);
+  client.stop();
+  const told: number[] = [];
+  const next = new ScoringClient(
+    shared,
+    0,
+    () => 1000,
+    (slot) => void told.push(slot),
+  );
+  clients.push(next);
+  next.start();
+  expect(memory.stateOf(queued)).toBe(requestState.failed);
+  expect([next.begin(200), next.begin(200)]).toEqual([0, 3]);
+  answer(claimed, requestState.scored);
+  await turn(5);
+  expect([next.begin(400), next.predictedWaitMs(0)]).toEqual([1, 0]);
+  expect(told).toEqual([]);
 });
 
 test('the predicted wait counts rows under way in all clients, spread over the threads', () => {

@@ -81,33 +81,33 @@ export class BlockChecks {
     } else if (markFresh(this.#seats, blockedSeats)) this.#seatRule = 'blocked';
   }
 
-  /** Keeps the rows that nothing rules out, in place; returns how many. */
-  filter(rows: Uint32Array, count: number): number {
-    let kept = count;
-    if (this.#blocksCategories) kept = this.#filterCategories(rows, kept);
-    if (this.#blocksDomains) kept = this.#filterDomains(rows, kept);
-    if (this.#allowsCategories) kept = this.#filterAllowedCategories(rows, kept);
-    if (this.#seatRule !== 'none') kept = this.#filterSeats(rows, kept);
-    if (this.#allowsLanguages) kept = this.#filterLanguages(rows, kept);
+  /** Keeps the rows from `start` to `end` that nothing rules out, in place; returns the new end. */
+  filter(rows: Uint32Array, start: number, end: number): number {
+    let kept = end;
+    if (this.#blocksCategories) kept = this.#filterCategories(rows, start, kept);
+    if (this.#blocksDomains) kept = this.#filterDomains(rows, start, kept);
+    if (this.#allowsCategories) kept = this.#filterAllowedCategories(rows, start, kept);
+    if (this.#seatRule !== 'none') kept = this.#filterSeats(rows, start, kept);
+    if (this.#allowsLanguages) kept = this.#filterLanguages(rows, start, kept);
     return kept;
   }
 
-  #filterCategories(rows: Uint32Array, count: number): number {
+  #filterCategories(rows: Uint32Array, start: number, end: number): number {
     const { adCreative, creativeCategorySet } = this.#columns;
     const { setStamps, stamp } = this.#blockedCategories;
-    let kept = 0;
-    for (let index = 0; index < count; index++) {
+    let kept = start;
+    for (let index = start; index < end; index++) {
       const row = rows[index]!;
       if (setStamps[creativeCategorySet[adCreative[row]!]!] !== stamp) rows[kept++] = row;
     }
     return kept;
   }
 
-  #filterDomains(rows: Uint32Array, count: number): number {
+  #filterDomains(rows: Uint32Array, start: number, end: number): number {
     const { adCreative, adAdvertiser, creativeDomainSet, advertiserDomainSet } = this.#columns;
     const { setStamps, stamp } = this.#domains;
-    let kept = 0;
-    for (let index = 0; index < count; index++) {
+    let kept = start;
+    for (let index = start; index < end; index++) {
       const row = rows[index]!;
       if (setStamps[creativeDomainSet[adCreative[row]!]!] === stamp) continue;
       if (setStamps[advertiserDomainSet[adAdvertiser[row]!]!] !== stamp) rows[kept++] = row;
@@ -115,22 +115,22 @@ export class BlockChecks {
     return kept;
   }
 
-  #filterAllowedCategories(rows: Uint32Array, count: number): number {
+  #filterAllowedCategories(rows: Uint32Array, start: number, end: number): number {
     const { adCreative, creativeCategorySet } = this.#columns;
-    let kept = 0;
-    for (let index = 0; index < count; index++) {
+    let kept = start;
+    for (let index = start; index < end; index++) {
       const row = rows[index]!;
       if (this.#allowedCategories.isCovered(creativeCategorySet[adCreative[row]!]!)) rows[kept++] = row;
     }
     return kept;
   }
 
-  #filterSeats(rows: Uint32Array, count: number): number {
+  #filterSeats(rows: Uint32Array, start: number, end: number): number {
     const { adAdvertiser, advertiserSeatSet } = this.#columns;
     const { setStamps, stamp } = this.#seats;
     const isListedWanted = this.#seatRule === 'allowed';
-    let kept = 0;
-    for (let index = 0; index < count; index++) {
+    let kept = start;
+    for (let index = start; index < end; index++) {
       const row = rows[index]!;
       const isListed = setStamps[advertiserSeatSet[adAdvertiser[row]!]!] === stamp;
       if (isListed === isListedWanted) rows[kept++] = row;
@@ -138,11 +138,11 @@ export class BlockChecks {
     return kept;
   }
 
-  #filterLanguages(rows: Uint32Array, count: number): number {
+  #filterLanguages(rows: Uint32Array, start: number, end: number): number {
     const { adCreative, creativeLanguageSet } = this.#columns;
     const { setStamps, stamp } = this.#languages;
-    let kept = 0;
-    for (let index = 0; index < count; index++) {
+    let kept = start;
+    for (let index = start; index < end; index++) {
       const row = rows[index]!;
       const set = creativeLanguageSet[adCreative[row]!]!;
       if (set === 0 || setStamps[set] === stamp) rows[kept++] = row;

@@ -95,28 +95,28 @@ export class SlotChecks {
     return canShowSomething;
   }
 
-  /** Keeps the rows that fit, in place; returns how many. */
-  filter(rows: Uint32Array, count: number): number {
-    let kept = this.#hasAttributes ? this.#filterAttributes(rows, count) : count;
-    if (this.#video !== undefined || this.#hasNativeLimits) kept = this.#filterFormats(rows, kept);
+  /** Keeps the rows from `start` to `end` that fit, in place; returns the new end. */
+  filter(rows: Uint32Array, start: number, end: number): number {
+    let kept = this.#hasAttributes ? this.#filterAttributes(rows, start, end) : end;
+    if (this.#video !== undefined || this.#hasNativeLimits) kept = this.#filterFormats(rows, start, kept);
     return kept;
   }
 
-  #filterAttributes(rows: Uint32Array, count: number): number {
+  #filterAttributes(rows: Uint32Array, start: number, end: number): number {
     const { adCreative, creativeAttributeSet } = this.#columns;
     const { setStamps, stamp } = this.#attributes;
-    let kept = 0;
-    for (let index = 0; index < count; index++) {
+    let kept = start;
+    for (let index = start; index < end; index++) {
       const row = rows[index]!;
       if (setStamps[creativeAttributeSet[adCreative[row]!]!] !== stamp) rows[kept++] = row;
     }
     return kept;
   }
 
-  #filterFormats(rows: Uint32Array, count: number): number {
+  #filterFormats(rows: Uint32Array, start: number, end: number): number {
     const { adCreative, creativeFormat } = this.#columns;
-    let kept = 0;
-    for (let index = 0; index < count; index++) {
+    let kept = start;
+    for (let index = start; index < end; index++) {
       const row = rows[index]!;
       const creative = adCreative[row]!;
       const format = creativeFormat[creative]!;

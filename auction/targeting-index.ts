@@ -101,7 +101,7 @@ export class TargetingIndex {
     if (!place.includes('.')) this.#places.mark(`site:${place}`);
   }
 
-  /** The bits of 32 rows that meet every condition kept as a bitmap. */
+  /** The bits of 32 rows that meet every condition kept as a bitmap, and their line items' rules. */
   #wordAt(at: number): number {
     const { words, wordsPerBitmap } = this.#bitmaps;
     // Atomic: whoever sees an ad's active bit also sees all that was written about it before.
@@ -112,91 +112,85 @@ export class TargetingIndex {
     const { formatBases, formatCount } = this.#slots;
     let formats = 0;
     for (let index = 0; index < formatCount; index++) formats |= words[formatBases[index]! + at]!;
-    return word & formats;
+    word &= formats;
+    let ruled = word & words[ruledBitmap * wordsPerBitmap + at]!;
+    while (ruled !== 0) {
+      const bit = ruled & -ruled;
+      ruled ^= bit;
+      if (!this.#meetsRules((at << 5) + 31 - Math.clz32(bit))) word ^= bit;
+    }
+    return word;
   }
 
-  /** Rows in order of value, in batches: what each filter needs stays in registers for a batch. */
+  /** Segments and places: conditions of so few line items that only ads with the `ruled` bit are asked. */
+  #meetsRules(row: number): boolean {
+    const { columns } = this.#catalog;
+    const lineItem = columns.adLineItem[row]!;
+    const { setStamps: segments, stamp: segmentStamp } = this.#segments;
+    const any = columns.liSegmentsAnySet[lineItem]!;
+    if (any !== 0 && segments[any] !== segmentStamp) return false;
+    const none = columns.liSegmentsNoneSet[lineItem]!;
+    if (none !== 0 && segments[none] === segmentStamp) return false;
+    const { setStamps: places, stamp: placeStamp } = this.#places;
+    const allow = columns.liPlacesAllowSet[lineItem]!;
+    if (allow !== 0 && places[allow] !== placeStamp) return false;
+    const deny = columns.liPlacesDenySet[lineItem]!;
+    return deny === 0 || places[deny] !== placeStamp;
+  }
+
+  /** Rows in order of value, in batches: what a filter needs stays in registers for a batch. */
   #scanRanked(rankedCount: number, out: Uint32Array, from: number, wanted: number): number {
-    const { words, wordsPerBitmap } = this.#bitmaps;
-    const ruledBase = ruledBitmap * wordsPerBitmap;
-    const batch = this.#batch;
     const wordCount = (rankedCount + 31) >>> 5;
     const lastMask = (rankedCount & 31) === 0 ? -1 : (1 << (rankedCount & 31)) - 1;
     let count = from;
     for (let at = 0; at < wordCount && count < wanted;) {
-      const batchSize = Math.min(batchRowCount, wanted - count);
-      let found = 0;
-      let ruled = 0;
-      for (; at < wordCount && found < batchSize; at++) {
+      // A batch goes where it is wanted, unless it might run over the end.
+      const isInPlace = count + batchRowCount + 32 <= out.length;
+      const rows = isInPlace ? out : this.#batch;
+      const start = isInPlace ? count : 0;
+      const enough = start + Math.min(batchRowCount, wanted - count);
+      let end = start;
+      for (; at < wordCount && end < enough; at++) {
         let word = this.#wordAt(at);
         if (at === wordCount - 1) word &= lastMask;
-        ruled |= word & words[ruledBase + at]!;
         while (word !== 0) {
           const bit = word & -word;
           word ^= bit;
-          batch[found++] = (at << 5) + 31 - Math.clz32(bit);
+          rows[end++] = (at << 5) + 31 - Math.clz32(bit);
         }
       }
-      count = this.#keep(found, ruled !== 0, out, count, wanted);
+      count = this.#keep(rows, start, end, out, count, wanted);
     }
     return count;
   }
 
   /** Rows that came later, from `#resumeRow` downward. */
   #scanFresh(rankedCount: number, out: Uint32Array, from: number, wanted: number): number {
-    const batch = this.#batch;
+    const rows = this.#batch;
     let count = from;
     let row = this.#resumeRow - 1;
     while (row >= rankedCount && count < wanted) {
-      const batchSize = Math.min(batchRowCount, wanted - count);
-      let found = 0;
+      const enough = Math.min(batchRowCount, wanted - count);
+      let end = 0;
       let word = this.#wordAt(row >>> 5);
-      for (; row >= rankedCount && found < batchSize; row--) {
+      for (; row >= rankedCount && end < enough; row--) {
         if ((row & 31) === 31) word = this.#wordAt(row >>> 5);
-        if ((word & (1 << (row & 31))) !== 0) batch[found++] = row;
+        if ((word & (1 << (row & 31))) !== 0) rows[end++] = row;
       }
-      count = this.#keep(found, true, out, count, wanted);
+      count = this.#keep(rows, 0, end, out, count, wanted);
     }
     this.#resumeRow = row + 1;
     return count;
   }
 
-  /** Appends those of the batch that pass what is asked per ad; returns the new count. */
-  #keep(found: number, hasRuled: boolean, out: Uint32Array, count: number, wanted: number): number {
-    const batch = this.#batch;
-    let kept = hasRuled ? this.#filterRules(batch, found) : found;
-    if (this.#blocks.hasAny) kept = this.#blocks.filter(batch, kept);
-    if (this.#slots.hasAny) kept = this.#slots.filter(batch, kept);
-    kept = Math.min(kept, wanted - count);
-    for (let index = 0; index < kept; index++) out[count + index] = batch[index]!;
-    return count + kept;
-  }
-
-  /** Segments and places: conditions of so few line items that only ads with the `ruled` bit are asked. */
-  #filterRules(rows: Uint32Array, count: number): number {
-    const { words, wordsPerBitmap } = this.#bitmaps;
-    const ruledBase = ruledBitmap * wordsPerBitmap;
-    const { adLineItem, liSegmentsAnySet, liSegmentsNoneSet, liPlacesAllowSet, liPlacesDenySet } =
-      this.#catalog.columns;
-    const { setStamps: segments, stamp: segmentStamp } = this.#segments;
-    const { setStamps: places, stamp: placeStamp } = this.#places;
-    let kept = 0;
-    for (let index = 0; index < count; index++) {
-      const row = rows[index]!;
-      if (((words[ruledBase + (row >>> 5)]! >>> (row & 31)) & 1) !== 0) {
-        const lineItem = adLineItem[row]!;
-        const any = liSegmentsAnySet[lineItem]!;
-        if (any !== 0 && segments[any] !== segmentStamp) continue;
-        const none = liSegmentsNoneSet[lineItem]!;
-        if (none !== 0 && segments[none] === segmentStamp) continue;
-        const allow = liPlacesAllowSet[lineItem]!;
-        if (allow !== 0 && places[allow] !== placeStamp) continue;
-        const deny = liPlacesDenySet[lineItem]!;
-        if (deny !== 0 && places[deny] === placeStamp) continue;
-      }
-      rows[kept++] = row;
-    }
-    return kept;
+  /** Appends to `out` those of the batch that pass what is asked per ad; returns the new count. */
+  #keep(rows: Uint32Array, start: number, end: number, out: Uint32Array, count: number, wanted: number): number {
+    let kept = end;
+    if (this.#blocks.hasAny) kept = this.#blocks.filter(rows, start, kept);
+    if (this.#slots.hasAny) kept = this.#slots.filter(rows, start, kept);
+    const taken = Math.min(kept - start, wanted - count);
+    if (rows !== out) for (let index = 0; index < taken; index++) out[count + index] = rows[start + index]!;
+    return count + taken;
   }
 
   /** Of an ad that was changed since `begin`, parts old and new may have been read: this request does without it. */

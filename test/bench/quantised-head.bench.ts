@@ -4,13 +4,15 @@ import type { HeadWeights } from '#inference/head-weights.ts';
 import { servedDims } from '#inference/head-weights.ts';
 import { GraphBuilder } from '#inference/onnx-writer.ts';
 import { seededRandom } from '#inference/seeded-random.ts';
-import { crossRows } from '../inference/scoring-fixture.ts';
+import { crossRows, scoringFixture } from '../inference/scoring-fixture.ts';
 import { type Bench, cpuSeconds, median } from '../support/bench.ts';
 import { normals, randomHead } from '../support/random-head.ts';
 import { rounded } from '../support/server-bench.ts';
 
 const options = { intraOpNumThreads: 1, interOpNumThreads: 1, enableCpuMemArena: false, logSeverityLevel: 3 } as const;
 const batches = [200, 800, 1600] as const;
+const candidateCount = 200;
+const adCount = 10_000;
 
 /**
  * The head in one piece with int8 weights (a scale per column) in its six large products; activations are quantised on the fly,
@@ -62,11 +64,20 @@ const probability = (logit: number): number => 1 / (1 + Math.exp(-logit));
 
 export const bench: Bench = {
   name: 'quantised-head',
-  about: 'CPU of the head in float32 ÷ with int8 weights, both in one piece, and how far its probabilities move',
+  about:
+    'CPU of the head in float32 ÷ with int8 weights, both in one piece, beside the split one; and how far its probabilities move',
   async run(mode, progress) {
     const weights = randomHead(3);
     const exact = await ort.InferenceSession.create(referenceHeadGraph(weights), options);
     const quantised = await ort.InferenceSession.create(quantisedHeadGraph(weights), options);
+    const { model } = await scoringFixture(3, 0, adCount);
+    const split = await ort.InferenceSession.create(new Uint8Array(model.graph), options);
+    const tables = Object.fromEntries(
+      model.tables.map(({ name, width, rows, data }) => [
+        name,
+        new ort.Tensor('float32', new Float32Array(data), [rows, width]),
+      ]),
+    );
     const random = seededRandom(4);
     const rounds = mode === 'full' ? 15 : 2;
     const runs = mode === 'full' ? 60 : 2;
@@ -81,10 +92,24 @@ export const bench: Bench = {
         ad: new ort.Tensor('float32', normals(rows * servedDims.ad, 0.5, random), [rows, servedDims.ad]),
         cross: new ort.Tensor('float32', crossRows(rows, random), [rows, servedDims.cross]),
       };
-      const costs: { exact: number[]; quantised: number[] } = { exact: [], quantised: [] };
-      const cost = async (session: ort.InferenceSession): Promise<number> => {
+      const requestCount = rows / candidateCount;
+      const splitFeeds = {
+        ...tables,
+        user: new ort.Tensor('float32', normals(requestCount * 64, 0.5, random), [requestCount, servedDims.user]),
+        ad_ids: new ort.Tensor(
+          'int32',
+          Int32Array.from({ length: rows }, () => Math.floor(random() * adCount)),
+          [requestCount, candidateCount],
+        ),
+        cross: new ort.Tensor('float32', crossRows(rows, random), [requestCount, candidateCount, servedDims.cross]),
+      };
+      const costs: Record<'exact' | 'quantised' | 'split', number[]> = { exact: [], quantised: [], split: [] };
+      const cost = async (
+        session: ort.InferenceSession,
+        input: ort.InferenceSession.FeedsType = feeds,
+      ): Promise<number> => {
         const before = cpuSeconds();
-        for (let run = 0; run < runs; run++) await session.run(feeds);
+        for (let run = 0; run < runs; run++) await session.run(input);
         return ((cpuSeconds() - before) / runs / rows) * 1e6;
       };
       const [a, b] = [(await exact.run(feeds))['logits']!.data, (await quantised.run(feeds))['logits']!.data];
@@ -98,10 +123,12 @@ export const bench: Bench = {
       for (let round = 0; round < rounds; round++) {
         costs.exact.push(await cost(exact));
         costs.quantised.push(await cost(quantised));
+        costs.split.push(await cost(split, splitFeeds));
       }
       ratios[rows] = median(costs.exact) / median(costs.quantised);
       figures[`float32MicrosPerRow_${rows}`] = rounded(median(costs.exact));
       figures[`int8MicrosPerRow_${rows}`] = rounded(median(costs.quantised));
+      figures[`splitFloat32MicrosPerRow_${rows}`] = rounded(median(costs.split));
       figures[`ratio_${rows}`] = rounded(ratios[rows]);
       progress(step + 1, batches.length, `${rows} rows`);
     }

@@ -58,7 +58,8 @@ class NodeServer implements ListeningHttp {
       this.#server.once('error', (cause) => {
         reject(new ServerError('LISTEN_FAILED', { cause, detail: `${host}:${port}` }));
       });
-      this.#server.listen(port, host, () => {
+      // Several threads listen on one port, as with uWebSockets.js; whether the port is free is asked before: `freePort`.
+      this.#server.listen({ port, host, reusePort: true }, () => {
         this.port = (this.#server.address() as AddressInfo).port;
         resolve(this);
       });

@@ -13,6 +13,7 @@ import { adminPorts } from './pod-admin.ts';
 import { startAdminServer } from './admin-server.ts';
 import type { Config } from './config.ts';
 import { loadNoticeKey, loadOrCreateToken } from './key-files.ts';
+import { freePort } from './listen-address.ts';
 import { ModelManager, type OnProgress } from './model-manager.ts';
 import { monotonicNowMs } from './monotonic-clock.ts';
 import { Overview } from './overview.ts';
@@ -200,7 +201,8 @@ export class RunningPod {
       isOwnNoticeKey,
     );
     const tieSeed = { high: randomBytes(4).readUInt32LE(), low: randomBytes(4).readUInt32LE() };
-    this.#bidPort = config.bidPort;
+    // Threads share the port, and so could another process, unnoticed: it must be free before the first of them takes it.
+    this.#bidPort = await freePort(config.bidHost, config.bidPort);
     for (let index = 0; index < config.servingThreads; index++) {
       this.#bidPort = await this.#threads.start({
         index,

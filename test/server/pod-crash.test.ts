@@ -45,10 +45,7 @@ test('after kill -9 every acknowledged bill is still charged once, the rest of t
   const after = await spend(second);
   expect(BigInt(after.total.spent_nanos)).toBeGreaterThanOrEqual(BigInt(before.total.spent_nanos));
   for (const line of after.line_items) {
-    const sum =
-      BigInt(line.available_nanos) +
-      BigInt(line.reserved_nanos) +
-      BigInt(line.spent_nanos);
+    const sum = BigInt(line.available_nanos) + BigInt(line.reserved_nanos) + BigInt(line.spent_nanos);
     expect(sum).toBe(BigInt(line.budget_nanos) + BigInt(line.adjustment_nanos));
     expect(BigInt(line.available_nanos)).toBeGreaterThanOrEqual(0n);
   }

@@ -18,13 +18,13 @@ export type LedgerSnapshot = {
   readonly spentNanos: bigint;
   /** Delivered but beyond the budget: never charged. */
   readonly overDeliveredNanos: bigint;
-  /** What changes of the budget have added since (negative: taken away). */
+  /** What changes of the budget have added since (negative: taken away), as far as they could be carried out. */
   readonly adjustmentNanos: bigint;
   /** Part of a cut that could not be taken yet, because it is reserved or spent already. */
   readonly pendingCutNanos: bigint;
 };
 
-const word = { available: 0, reserved: 1, spent: 2, over: 3, budget: 4, adjustment: 5, pendingCut: 6, expected: 7 };
+const word = { available: 0, reserved: 1, spent: 2, over: 3, budget: 4, target: 5, pendingCut: 6, expected: 7 };
 const wordsPerLineItem = 8;
 /** 5,000 CPM wins a second, each held for 60 s without a notice, are 300,000; 24 bytes each. */
 const reservationCapacityDefault = 2 ** 19;
@@ -34,9 +34,10 @@ const expectedDecayMs = 60_000;
 /**
  * The money of every line item, in shared memory, for any number of threads. Two laws:
  *
- *     budget + adjustments = available + reserved + spent       whenever no operation is under way
- *     budget + adjustments ≥ available + reserved + spent       at every instant
+ *     target + pending cut = available + reserved + spent       whenever no operation is under way
+ *     target + pending cut ≥ available + reserved + spent       at every instant
  *
+ * where `target` is the budget as it was last set, so that target + pending cut = opening budget + adjustments.
  * The second holds because every operation takes from one account before it gives to the next, and takes from `available` only
  * by compare-exchange: so nothing is ever reserved or charged twice, and spending cannot exceed the budget. A thread that
  * dies between the two steps loses the money for the day; it never invents any.
@@ -84,30 +85,30 @@ export class BudgetLedger {
     if (!this.#isOpen(base)) {
       // Stored as budget + 1, so that a line item with a budget of 0 is open too and one never opened is not.
       Atomics.store(this.#words, base + word.budget, wanted + 1n);
+      Atomics.store(this.#words, base + word.target, wanted);
       this.#giveBack(base, wanted);
       return;
     }
-    const change = wanted - this.#target(base);
+    const change = wanted - this.#load(base + word.target);
     if (change > 0n) {
-      this.#add(base + word.adjustment, change);
+      Atomics.store(this.#words, base + word.target, wanted);
       this.#giveBack(base, change);
     } else if (change < 0n) {
       this.#add(base + word.pendingCut, -change);
+      Atomics.store(this.#words, base + word.target, wanted);
       this.#collectCut(base);
     }
   }
 
   /**
    * Main thread, at start: what the log says was charged today. It stands even where it exceeds the budget of today's catalog:
-   * then the budget counts as adjusted up to it, and a later rise pays that off first.
+   * then the rest is a cut that is still owed, and a later rise or the next day pays it off first.
    */
   restore(lineItem: number, spentNanos: bigint, overDeliveredNanos: bigint): void {
     const base = this.#baseOf(lineItem);
     if (spentNanos < 0n || overDeliveredNanos < 0n) throw new AuctionError('LEDGER_AMOUNT_INVALID');
     const covered = this.#takeUpTo(base + word.available, spentNanos);
-    const shortfall = spentNanos - covered;
-    this.#add(base + word.adjustment, shortfall);
-    this.#add(base + word.pendingCut, shortfall);
+    this.#add(base + word.pendingCut, spentNanos - covered);
     this.#add(base + word.spent, spentNanos);
     this.#add(base + word.over, overDeliveredNanos);
   }
@@ -120,12 +121,7 @@ export class BudgetLedger {
       // By differences only, so that notices that come meanwhile are counted on one side of midnight or the other.
       const spent = Atomics.exchange(this.#words, base + word.spent, 0n);
       this.#giveBack(base, spent);
-      this.#collectCut(base);
-      const adjustment = this.#load(base + word.adjustment);
-      // The larger side first, so that the second law holds in between.
-      if (adjustment > 0n) this.#add(base + word.budget, adjustment);
-      this.#add(base + word.adjustment, -adjustment);
-      if (adjustment < 0n) this.#add(base + word.budget, adjustment);
+      Atomics.store(this.#words, base + word.budget, this.#load(base + word.target) + 1n);
       Atomics.exchange(this.#words, base + word.over, 0n);
     }
   }
@@ -150,9 +146,7 @@ export class BudgetLedger {
 
   /** The budget as it was last set. */
   targetNanos(lineItem: number): number {
-    const base = lineItem * wordsPerLineItem;
-    const budget = this.#read(base + word.budget);
-    return budget > 0 ? budget - 1 + this.#read(base + word.adjustment) - this.#read(base + word.pendingCut) : 0;
+    return this.#read(lineItem * wordsPerLineItem + word.target);
   }
 
   /** A handle ≥ 0 that holds `nanos` until it is settled, released or expired; −1: refused, for want of budget or of slots. */
@@ -237,14 +231,16 @@ export class BudgetLedger {
 
   snapshot(lineItem: number): LedgerSnapshot {
     const base = this.#baseOf(lineItem);
+    const budgetNanos = this.#isOpen(base) ? this.#load(base + word.budget) - 1n : 0n;
+    const pendingCutNanos = this.#load(base + word.pendingCut);
     return {
-      budgetNanos: this.#isOpen(base) ? this.#load(base + word.budget) - 1n : 0n,
+      budgetNanos,
       availableNanos: this.#load(base + word.available),
       reservedNanos: this.#load(base + word.reserved),
       spentNanos: this.#load(base + word.spent),
       overDeliveredNanos: this.#load(base + word.over),
-      adjustmentNanos: this.#load(base + word.adjustment),
-      pendingCutNanos: this.#load(base + word.pendingCut),
+      adjustmentNanos: this.#load(base + word.target) + pendingCutNanos - budgetNanos,
+      pendingCutNanos,
     };
   }
 
@@ -258,19 +254,16 @@ export class BudgetLedger {
   /** Money that is free again: a cut that is still owed takes its part first, so that none of it can be spent. */
   #giveBack(base: number, amount: bigint): void {
     const paid = this.#takeUpTo(base + word.pendingCut, amount);
-    if (paid > 0n) this.#add(base + word.adjustment, -paid);
-    if (amount > paid) this.#add(base + word.available, amount - paid);
+    if (amount === paid) return;
+    this.#add(base + word.available, amount - paid);
+    // A cut may have been made between the two: it found nothing available, so whoever came second collects.
+    if (this.#load(base + word.pendingCut) > 0n) this.#collectCut(base);
   }
 
   #collectCut(base: number): void {
     const pending = this.#load(base + word.pendingCut);
     const taken = this.#takeUpTo(base + word.available, pending);
     if (taken > 0n) this.#giveBack(base, taken);
-  }
-
-  #target(base: number): bigint {
-    const budget = this.#load(base + word.budget) - 1n;
-    return budget + this.#load(base + word.adjustment) - this.#load(base + word.pendingCut);
   }
 
   #isOpen(base: number): boolean {

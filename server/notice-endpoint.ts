@@ -16,7 +16,7 @@ export const conversionParameter = 'gavelin_ct';
 
 /**
  * `GET` or `POST /notice/KIND?t=TOKEN[&p=PRICE][&c=CURRENCY][&l=LOSS_CODE]`: 204, or a click's 302 to the address that its token
- * carries. 400 for a token or price that is none, 410 for a token too old, 503 when nothing can be recorded. What a notice
+ * carries. `HEAD` answers the same and moves nothing. 400 for a token or price that is none, 410 for a token too old, 503 when nothing can be recorded. What a notice
  * moves is on disk before it is answered.
  */
 export function noticeRoutes(context: NoticeEndpointContext): Route[] {
@@ -48,16 +48,18 @@ function handleNotice(
     telemetry.count(counterIndex.notices_bad);
     return respond(400, plain, '');
   }
-  const { outcome, durable } = settlement.settle(verified, {
-    price,
-    currency: query.currency,
-    lossReason: query.lossReason,
-  });
   const answer = (): void => {
     const location = kind === 'click' ? clickTarget(signer, verified) : '';
     if (location === '') respond(204, plain, '');
     else respond(302, [noStore, ['location', location]], '');
   };
+  // Link checkers ask so, and it is not to change anything: nobody has seen or clicked.
+  if (request.method === 'HEAD') return answer();
+  const { outcome, durable } = settlement.settle(verified, {
+    price,
+    currency: query.currency,
+    lossReason: query.lossReason,
+  });
   if (outcome === 'UNLOGGED') return respond(503, comeAgain, '');
   if (durable === undefined) return answer();
   void durable.then((result) => {

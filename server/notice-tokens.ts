@@ -49,7 +49,7 @@ export class NoticeSigner {
     this.#keys = Object.fromEntries(noticeKinds.map((kind) => [kind, derived(kind)])) as Record<NoticeKind, KeyObject>;
   }
 
-  /** The tokens of one bid, in about 12 µs. Times are cut to whole milliseconds, amounts must be integers below 2^48. */
+  /** The tokens of one bid, in about 16 µs: five HMACs of 1.6 and their base64url. Times are cut to whole milliseconds, amounts must be integers below 2^48. */
   sign(claims: NoticeClaims): NoticeTokens {
     this.#writeBody(claims);
     const [win, bill, loss, view] = [

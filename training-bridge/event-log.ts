@@ -63,19 +63,27 @@ export class EventLog {
     const limits = { ...defaultEventLogLimits, ...options.limits };
     await mkdir(dir, { recursive: true });
     const unlock = lockEventLog(dir, now());
+    const opened: LogStream[] = [];
     try {
       const recovered = await recoverEventLog(dir, now());
       const start = (): Uint8Array => encodeProcessStart(processStart(options));
       const dictionary: Uint8Array[] = [];
-      const stream = (kind: StreamKind, head: LogStreamOptions['head']): Promise<LogStream> =>
-        LogStream.open({ dir, kind, disk, segmentBytesMax: limits.segmentBytesMax, now, head });
+      const stream = async (kind: StreamKind, head: LogStreamOptions['head']): Promise<LogStream> => {
+        const { segmentBytesMax } = limits;
+        const each = await LogStream.open({ dir, kind, disk, segmentBytesMax, now, head });
+        opened.push(each);
+        return each;
+      };
       const auctions = await stream('auctions', () => [start(), ...dictionary]);
-      const notices = await stream('notices', () => [start(), ...checkpointOf(recovered.sums, now())]);
+      const noticesHead = (): Uint8Array[] => [start(), ...checkpointOf(recovered.sums, now())];
+      const notices = await stream('notices', noticesHead);
       await auctions.append([start()]);
-      await notices.append([start()]);
+      // With the sums, because the process before may have died while it wrote the head of this segment.
+      await notices.append(noticesHead());
       await notices.sync();
       return new EventLog(options, limits, { unlock, recovered, dictionary, auctions, notices });
     } catch (error) {
+      for (const each of opened) await each.close();
       unlock();
       throw error;
     }

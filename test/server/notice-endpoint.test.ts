@@ -8,10 +8,10 @@ import { claimsOf, type NoticeWorld, noonMs, noticeWorld } from './notice-fixtur
 type Answer = { status: number; headers: Record<string, string> };
 
 /** Sends one notice, as the listener would. */
-function send(world: NoticeWorld, kind: NoticeKind, query: string): Promise<Answer> {
+function send(world: NoticeWorld, kind: NoticeKind, query: string, method = 'GET'): Promise<Answer> {
   const route = noticeRoutes(world).find(({ path }) => path === `/notice/${kind}`)!;
   const request: HttpRequest = {
-    method: 'GET',
+    method,
     path: route.path,
     query,
     body: new Uint8Array(),
@@ -199,6 +199,18 @@ test('a test auction gets the same answers and changes nothing', async () => {
   expect(world.ledger.snapshot(1)).toEqual(before);
   expect(world.channel.records).toEqual([]);
   expect(count(world, 'expected_clicks') + count(world, 'notices_view') + count(world, 'charged_nanos')).toBe(0);
+});
+
+test('HEAD is answered like GET and changes nothing, so that the click that follows is the first', async () => {
+  const world = noticeWorld();
+  const claims = claimsOf({ priceType: 1, chargeNanos: 40_000_000, clickUrl: 'https://shop.example/' });
+  const { click } = world.signer.sign(claims);
+  const asked = await send(world, 'click', `t=${click}`, 'HEAD');
+  expect(asked.status).toBe(302);
+  expect(world.channel.records).toEqual([]);
+  expect(spent(world)).toBe(0);
+  expect(await send(world, 'click', `t=${click}`, 'POST')).toEqual(asked);
+  expect(spent(world)).toBe(40_000_000);
 });
 
 test('nothing is charged while the log cannot be written: 503, and the repetition is the first', async () => {

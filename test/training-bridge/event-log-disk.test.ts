@@ -128,3 +128,12 @@ test('closing while the disk refuses ends, and whoever waits is told', async () 
   expect(channel.fault).toBe('EVENT_LOG_CLOSED');
   expect(channel.writeNotice(noticeOf('bill', 2))).toBeUndefined();
 });
+
+test('a log that cannot be opened says why and leaves no lock behind', async () => {
+  const dir = temporaryFolder();
+  const disk = new FailingDisk();
+  disk.failing = 'sync';
+  await expect(openLog(dir, { disk })).rejects.toThrow('no space left');
+  disk.failing = undefined;
+  await (await openLog(dir, { disk })).close();
+});

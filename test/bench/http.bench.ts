@@ -35,9 +35,9 @@ async function requestsIn(port: number, seconds: number): Promise<number> {
   return answers;
 }
 
-async function told<Key extends string>(server: ChildProcess, key: Key): Promise<number> {
+async function told(server: ChildProcess, key: 'port' | 'cpu'): Promise<number> {
   for (;;) {
-    const [message] = (await once(server, 'message')) as [Partial<Record<Key, number>>];
+    const [message] = (await once(server, 'message')) as [{ port?: number; cpu?: number }];
     const value = message[key];
     if (value !== undefined) return value;
   }

@@ -98,6 +98,12 @@ export function adIdOf(lineItemId: string, creativeId: string): string {
   return `${lineItemId}.${creativeId}`;
 }
 
+/** The line item part of an ad's id; the whole text when it has no dot. */
+export function lineItemIdOf(adId: string): string {
+  const dot = adId.indexOf('.');
+  return dot < 0 ? adId : adId.slice(0, dot);
+}
+
 /** "300x250", "video", "native": what the index knows sizes by. */
 export function sizeKeyOf(format: AdFormat, width: number, height: number): string {
   return format === 'banner' ? `${width}x${height}` : format;

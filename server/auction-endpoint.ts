@@ -53,7 +53,6 @@ export class AuctionEndpoint {
       surface: 'auction',
       mechanism: mechanismNumbers[read.mechanism],
       startedMs,
-      namedRowCount: 0,
       done: this.#done,
     });
     if (flight === 'overloaded') return shed(context, respond);

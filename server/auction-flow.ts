@@ -3,13 +3,7 @@ import type { BidRequest } from './bid-request.ts';
 import type { CandidateColumns, CandidateStage } from './candidate-stage.ts';
 import { fillContextWords } from './context-words.ts';
 import type { Flight } from './flight.ts';
-import type {
-  AuctionPort,
-  RetrievalPort,
-  ScoringOutcome,
-  ScoringPort,
-  ServingModel,
-} from './pipeline-ports.ts';
+import type { AuctionPort, RetrievalPort, ScoringOutcome, ScoringPort, ServingModel } from './pipeline-ports.ts';
 import { rungNames, rungs } from './rungs.ts';
 import { counterIndex, gaugeIndex, type Stage, stageSeries, type Telemetry } from './telemetry.ts';
 

@@ -85,7 +85,6 @@ export class BidPipeline {
       surface: 'openrtb',
       mechanism: mechanismNumbers.bid,
       startedMs,
-      namedRowCount: 0,
       done: this.#done,
     });
     if (flight === 'overloaded') return this.#shed(http, respond);

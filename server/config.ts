@@ -50,6 +50,8 @@ export const settings = {
   bodyBytesMax: number('GAVELIN_BODY_BYTES_MAX', 262_144, 1024, 16_777_216),
   drainMs: number('GAVELIN_DRAIN_MS', 5000, 0, 600_000),
   marginPpm: number('GAVELIN_MARGIN_PPM', 0, 0, 900_000),
+  qualityExponent: number('GAVELIN_QUALITY_EXPONENT', 1, 0, 4),
+  seenNoticesMax: number('GAVELIN_SEEN_NOTICES_MAX', 4_194_304, 65_536, 268_435_456),
   catalogFile: text('GAVELIN_CATALOG_FILE'),
   usersFile: text('GAVELIN_USERS_FILE'),
   bundleDir: text('GAVELIN_BUNDLE_DIR'),

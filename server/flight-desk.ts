@@ -6,7 +6,7 @@ import { noReservation } from './bid-notices.ts';
 import type { BidRequest } from './bid-request.ts';
 import type { Caller } from './callers.ts';
 import { answerDeadlineMs } from './deadline.ts';
-import { type Flight, flightCandidateMax } from './flight.ts';
+import type { Flight } from './flight.ts';
 import type { FlightPool } from './flight-pool.ts';
 import type { HttpRequest, Respond } from './http-listener.ts';
 import type { AuctionPort, ScoringPort } from './pipeline-ports.ts';
@@ -29,8 +29,9 @@ export type DeskContext = {
   /** Epoch ms. */
   readonly now: () => number;
   readonly catalogVersion: () => number;
-  readonly candidateCountMax: number;
   readonly marginPpm: number;
+  /** a of quality^a in the ranking. */
+  readonly qualityExponent: number;
   /** Taken off `tmax` for the way back. */
   readonly safetyMs: number;
 };
@@ -45,8 +46,6 @@ export type Asked = {
   readonly mechanism: number;
   /** When the handler took it up. */
   readonly startedMs: number;
-  /** Ads to score when the caller names them; 0 when they are ours to find. */
-  readonly namedRowCount: number;
   readonly done: (flight: Flight) => void;
 };
 
@@ -100,7 +99,7 @@ export class FlightDesk {
 
   /** The part of the record that is known before the auction. */
   #describe(draft: AuctionDraft, { http, caller, request, surface, mechanism, startedMs }: Asked): void {
-    const { ids, tieSeed, marginPpm, catalogVersion } = this.#context;
+    const { ids, tieSeed, marginPpm, qualityExponent, catalogVersion } = this.#context;
     ids.next();
     draft.auctionIdHigh = ids.high;
     draft.auctionIdLow = ids.low;
@@ -113,6 +112,7 @@ export class FlightDesk {
     draft.callerId = caller.id;
     draft.catalogVersion = catalogVersion();
     draft.marginPpm = surface === 'openrtb' ? marginPpm : 0;
+    draft.qualityExponent = qualityExponent;
     draft.tieSeedHigh = tieSeed.high;
     draft.tieSeedLow = tieSeed.low;
     draft.tmaxMs = request.tmaxMs ?? caller.tmaxMs;

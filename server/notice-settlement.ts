@@ -1,3 +1,4 @@
+import { AuctionError } from '#auction/errors.ts';
 import type { DurableOutcome } from '#training-bridge/log-channel.ts';
 import { emptyNotice, noticeFlags, type NoticeRecord } from '#training-bridge/event-records.ts';
 import type { NoticeClaims, NoticeKind, Settlement, VerifiedNotice } from './notice-claims.ts';
@@ -38,13 +39,13 @@ export type SettlementContext = {
   readonly telemetry: Telemetry;
   /** Epoch ms. */
   readonly now: () => number;
-  /** −1 when no catalog row has this id any more. */
-  readonly rowOfAd: (adId: string) => number;
+  /**
+   * Line item of an ad's id; −1 when there never was one. Not by the ad's row: rows are given to other ads in time, while a line
+   * item keeps its number for good, and what is owed for an ad that was withdrawn meanwhile is still owed.
+   */
+  readonly lineItemOfAd: (adId: string) => number;
   readonly lineItemId: (lineItem: number) => string;
-  readonly catalog: {
-    readonly adLineItem: Uint32Array;
-    readonly liCapWindowMs: Float64Array;
-  };
+  readonly catalog: { readonly liCapWindowMs: Float64Array };
   /** An amount in the catalog's currency; undefined without a rate. Left out: only the catalog's own currency is known. */
   readonly toCatalogNanos?: (nanos: number, currency: string) => number | undefined;
 };
@@ -80,10 +81,10 @@ export class NoticeSettlement {
 
   settle(verified: VerifiedNotice, facts: NoticeFacts): Settled {
     const { kind, claims, expiresAtMs } = verified;
-    const { channel, seen, telemetry, rowOfAd, now } = this.#context;
+    const { channel, telemetry, lineItemOfAd, now } = this.#context;
     if (claims.isTest) return { outcome: 'TEST', durable: undefined };
-    const row = rowOfAd(claims.adId);
-    if (row < 0) {
+    const lineItem = lineItemOfAd(claims.adId);
+    if (lineItem < 0) {
       telemetry.count(counterIndex.notices_bad);
       return { outcome: 'UNKNOWN_AD', durable: undefined };
     }
@@ -93,17 +94,32 @@ export class NoticeSettlement {
     }
     const nowMs = now();
     noticeIdInto(this.#id, claims, kind);
-    if (!seen.add(this.#id.high, this.#id.low, expiresAtMs, nowMs)) {
+    const claim = this.#claim(expiresAtMs, nowMs);
+    if (claim === 'full') {
+      telemetry.count(counterIndex.notices_unlogged);
+      return { outcome: 'UNLOGGED', durable: undefined };
+    }
+    if (claim === 'repeated') {
       telemetry.count(counterIndex.notices_repeated);
       return { outcome: 'REPEATED', durable: channel.onAllDurable() };
     }
     telemetry.count(noticeCounters[kind]);
     const record = this.#recordOf(verified, facts, nowMs);
-    const outcome = this.#move(kind, claims, this.#context.catalog.adLineItem[row]!, facts, record);
+    const outcome = this.#move(kind, claims, lineItem, facts, record);
     const sequence = channel.writeNotice(record);
     // `fault` was asked in this turn, so this does not happen; if it did, the sender must not believe us.
     if (sequence === undefined) return { outcome: 'UNLOGGED', durable: undefined };
     return { outcome, durable: channel.onDurable(sequence) };
+  }
+
+  /** No id is forgotten before its time: with no room for one more, the sender must come again. */
+  #claim(expiresAtMs: number, nowMs: number): 'first' | 'repeated' | 'full' {
+    try {
+      return this.#context.seen.add(this.#id.high, this.#id.low, expiresAtMs, nowMs) ? 'first' : 'repeated';
+    } catch (error) {
+      if (error instanceof AuctionError && error.code === 'SEEN_NOTICES_FULL') return 'full';
+      throw error;
+    }
   }
 
   #recordOf(verified: VerifiedNotice, facts: NoticeFacts, nowMs: number): NoticeRecord {

@@ -19,11 +19,21 @@ export type MarketShared = {
   readonly pacing: PacingShared;
   readonly seen: SeenShared;
   readonly adIds: IdIndexShared;
+  readonly lineItemIds: IdIndexShared;
+};
+
+export type MarketOptions = {
+  readonly nowMs: number;
+  /** Differs between processes: handles of an earlier one must fit no reservation of this one. */
+  readonly generationNonce: number;
+  /** Live notice ids that are told apart. */
+  readonly seenNoticesMax: number;
 };
 
 const dayMs = 86_400_000;
 /** Bytes of text per ad id, capacity included: `li00001.cr00042` has 15. */
 const adIdBytes = 48;
+const lineItemIdBytes = 24;
 /** Rows of withdrawn ads are given to new ads this long after: no request that could see them is under way any more. */
 const reclaimMsMin = 60_000;
 
@@ -40,36 +50,43 @@ export class PodMarket {
   readonly shared: MarketShared;
   readonly #pacing: PacingController;
   readonly #adIds: SharedIdIndex;
+  readonly #lineItemIds: SharedIdIndex;
+  #namedLineItems = 0;
   #day: number;
   #auctionsBefore = 0;
 
-  constructor(writer: CatalogWriter, nowMs: number, generationNonce: number) {
+  constructor(writer: CatalogWriter, { nowMs, generationNonce, seenNoticesMax }: MarketOptions) {
     this.writer = writer;
     const { adCapacity, lineItemCapacity } = writer.catalog;
     const ledger = BudgetLedger.allocate(lineItemCapacity, undefined, generationNonce);
     const caps = FrequencyCaps.allocate();
     const pacing = PacingRates.allocate(lineItemCapacity);
-    const seen = SeenNotices.allocate();
+    const seen = SeenNotices.allocate(seenNoticesMax);
     const adIds = SharedIdIndex.allocate(adCapacity, adCapacity * adIdBytes);
-    this.shared = { catalog: writer.shared, index: writer.indexShared, ledger, caps, pacing, seen, adIds };
+    const lineItemIds = SharedIdIndex.allocate(lineItemCapacity, lineItemCapacity * lineItemIdBytes);
+    this.shared = { catalog: writer.shared, index: writer.indexShared, ledger, caps, pacing, seen, adIds, lineItemIds };
     this.ledger = new BudgetLedger(ledger);
     this.caps = new FrequencyCaps(caps);
     this.seen = new SeenNotices(seen);
     this.pacingRates = new PacingRates(pacing);
     this.#pacing = new PacingController(this.pacingRates, this.ledger);
     this.#adIds = new SharedIdIndex(adIds);
+    this.#lineItemIds = new SharedIdIndex(lineItemIds);
     this.#day = Math.floor(nowMs / dayMs);
     for (let row = 0; row < this.catalog.adCount; row++) this.#adIds.set(this.catalog.adId(row), row);
-    this.setBudgets();
+    this.noteLineItems();
   }
 
   get catalog(): Catalog {
     return this.writer.catalog;
   }
 
-  /** Budgets as the catalog has them now: at start, and after each change of it. */
-  setBudgets(): void {
+  /** Names and budgets of line items as the catalog has them now: at start, and after each change of it. */
+  noteLineItems(): void {
     const { lineItemCount, liBudgetNanos } = this.catalog;
+    for (; this.#namedLineItems < lineItemCount; this.#namedLineItems++) {
+      this.#lineItemIds.set(this.catalog.lineItemId(this.#namedLineItems), this.#namedLineItems);
+    }
     for (let lineItem = 0; lineItem < lineItemCount; lineItem++)
       this.ledger.setBudget(lineItem, liBudgetNanos[lineItem]!);
   }

@@ -63,7 +63,6 @@ export async function startPod(config: Config, files: PodFiles, hooks: PodHooks)
   }
   for (const { path, message, count } of catalogFile.warnings)
     hooks.log(`catalog: ${path} ${message} (${count} times)`);
-  const market = new PodMarket(buildCatalog(catalogFile.spec), startedMs, randomBytes(4).readUInt32LE());
   const logFolder = join(config.dataDir, 'event-log');
   const eventLog = await EventLog.open(logFolder, {
     now: monotonicNowMs,
@@ -77,6 +76,12 @@ export async function startPod(config: Config, files: PodFiles, hooks: PodHooks)
   });
   const parts: (() => Promise<void>)[] = [() => eventLog.close()];
   try {
+    const market = new PodMarket(buildCatalog(catalogFile.spec), {
+      nowMs: startedMs,
+      generationNonce: randomBytes(4).readUInt32LE(),
+      // What the log still guards, and as much again.
+      seenNoticesMax: Math.max(config.seenNoticesMax, 2 * eventLog.recovered.noticeIdCount),
+    });
     const restored = market.restore(eventLog.recovered, monotonicNowMs());
     hooks.log(
       `event log: ${restored.chargedLineItems} line items charged today, ${restored.notices} notices, ${restored.views} views`,
@@ -276,7 +281,7 @@ export class RunningPod {
   /** After the writer has applied a change: new ads get their vectors and names, then all are put on sale. */
   catalogChanged(addedRows: readonly number[]): Promise<void> {
     return this.#inTurn(async () => {
-      this.market.setBudgets();
+      this.market.noteLineItems();
       if (addedRows.length === 0) return;
       const { catalog, writer } = this.market;
       this.eventLog.writeDictionary(this.market.dictionary(addedRows));

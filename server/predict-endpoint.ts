@@ -57,7 +57,6 @@ export class PredictEndpoint {
       surface: 'predict',
       mechanism: 0,
       startedMs,
-      namedRowCount: adIds.length,
       done: this.#done,
     });
     if (typeof flight === 'string') return shed(context, respond);

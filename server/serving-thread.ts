@@ -1,6 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { BudgetLedger } from '#auction/budget-ledger.ts';
 import { Catalog } from '#auction/catalog.ts';
+import { lineItemIdOf } from '#auction/catalog-spec.ts';
 import { priceInCatalogNanos } from '#auction/currency.ts';
 import { FrequencyCaps } from '#auction/frequency-caps.ts';
 import { PacingRates } from '#auction/pacing.ts';
@@ -78,6 +79,7 @@ const ledger = new BudgetLedger(data.market.ledger);
 const caps = new FrequencyCaps(data.market.caps);
 const seen = new SeenNotices(data.market.seen);
 const adIds = new SharedIdIndex(data.market.adIds);
+const lineItemIds = new SharedIdIndex(data.market.lineItemIds);
 const telemetry = new Telemetry(data.telemetry);
 const channel = new LogChannel(data.channel, now);
 const signer = new NoticeSigner(data.noticeKey);
@@ -135,6 +137,7 @@ const context = {
   candidateCountMax: config.candidateCountMax,
   marginPpm: config.marginPpm,
   safetyMs: config.deadlineSafetyMs,
+  qualityExponent: config.qualityExponent,
   card: (row: number) => catalog.card(row),
   sign: (claims: Parameters<NoticeSigner['sign']>[0]) => signer.sign(claims),
   generationOf: (reservation: number) => ledger.generationOf(reservation),
@@ -149,7 +152,11 @@ const context = {
     faultsOfSecond[key] = (faultsOfSecond[key] ?? 0) + 1;
   },
   onError,
-  rowOfAd: (adId: string) => adIds.get(adId),
+  rowOfAd: (adId: string) => {
+    // A row is given to another ad some time after the one that it had was withdrawn.
+    const row = adIds.get(adId);
+    return row >= 0 && catalog.adId(row) === adId ? row : -1;
+  },
   isLive: (row: number) => catalog.isLive(row),
 };
 let publicUrl = config.publicUrl.replace(/\/+$/u, '');
@@ -167,7 +174,7 @@ const routes = [
     channel,
     telemetry,
     now,
-    rowOfAd: (adId) => adIds.get(adId),
+    lineItemOfAd: (adId) => lineItemIds.get(lineItemIdOf(adId)),
     lineItemId: (lineItem) => catalog.lineItemId(lineItem),
     catalog,
     toCatalogNanos: (nanos, currency) => {

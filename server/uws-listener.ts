@@ -217,7 +217,7 @@ class Exchange implements HttpRequest {
     if (this.#received > bytesMax) return false;
     if (chunk.byteLength > 0) {
       // The chunk is gone when the callback returns.
-      const copy = Buffer.allocUnsafeSlow(chunk.byteLength);
+      const copy = Buffer.allocUnsafe(chunk.byteLength);
       copy.set(new Uint8Array(chunk));
       if (isLast && this.#chunks === undefined) this.body = copy;
       else (this.#chunks ??= []).push(copy);

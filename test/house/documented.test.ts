@@ -1,16 +1,19 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { expect, test } from 'vitest';
 import { settings } from '#server/config.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 
-/** Codes are the keys of the exported `…Faults` tables of each floor's errors.ts. */
+/** Codes are the keys of the exported `…Faults` tables of a floor, in whichever files they stand. */
 async function faultCodes(floor: string): Promise<string[]> {
-  const path = join(root, floor, 'errors.ts');
-  if (!existsSync(path)) return [];
-  const module = (await import(path)) as Record<string, unknown>;
-  return Object.entries(module)
+  const files = readdirSync(join(root, floor))
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => join(root, floor, name))
+    .filter((path) => /^export const \w+Faults\b/mu.test(readFileSync(path, 'utf8')));
+  const modules = await Promise.all(files.map(async (path) => (await import(path)) as Record<string, unknown>));
+  return modules
+    .flatMap((module) => Object.entries(module))
     .filter(([name, value]) => name.endsWith('Faults') && typeof value === 'object')
     .flatMap(([, value]) => Object.keys(value as object));
 }

@@ -29,9 +29,9 @@ const settlement = new NoticeSettlement({
   channel: new LogChannel(work.channel, () => performance.now()),
   telemetry: new Telemetry(),
   now: () => work.nowMs,
-  rowOfAd: (adId) => Number(adId.slice(2)),
+  lineItemOfAd: (adId) => Number(adId.slice(2)),
   lineItemId: (lineItem) => `li${lineItem}`,
-  catalog: { adLineItem: Uint32Array.of(0, 1, 2), liCapWindowMs: new Float64Array(3) },
+  catalog: { liCapWindowMs: new Float64Array(3) },
 });
 
 /** Unsettled: refused by the log, or not on disk in time. They come again, as an exchange would send them. */

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import type { HttpRequest } from '#server/http-listener.ts';
 import type { NoticeKind } from '#server/notice-claims.ts';
 import { noticeRoutes } from '#server/notice-endpoint.ts';
+import { SeenNotices } from '#auction/seen-notices.ts';
 import { noticeFlags } from '#training-bridge/event-records.ts';
 import { claimsOf, type NoticeWorld, noonMs, noticeWorld } from './notice-fixtures.ts';
 
@@ -225,6 +226,26 @@ test('nothing is charged while the log cannot be written: 503, and the repetitio
   world.channel.fault = undefined;
   expect(await send(world, 'bill', `t=${bill}&p=0.5`)).toMatchObject({ status: 204 });
   expect(spent(world)).toBe(500_000);
+});
+
+test('with no room for one more id nothing is charged and the sender is told to come again', async () => {
+  const world = noticeWorld();
+  const full = new SeenNotices(SeenNotices.allocate(1));
+  // Small enough that every segment has a few places: fill them all.
+  for (let high = 1; high < 4000; high++) {
+    try {
+      full.add(high, Math.imul(high, 0x9e3779b1) >>> 0, noonMs + 3_600_000, noonMs);
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'SEEN_NOTICES_FULL' });
+    }
+  }
+  const crowded = { ...world, seen: full };
+  const { bill } = world.signer.sign(claimsOf({}));
+  const answer = await send(crowded, 'bill', `t=${bill}&p=0.5&c=USD`);
+  expect(answer).toMatchObject({ status: 503, headers: { 'retry-after': '1' } });
+  expect(spent(world)).toBe(0);
+  expect(world.channel.records).toEqual([]);
+  expect(await send(world, 'bill', `t=${bill}&p=0.5&c=USD`)).toMatchObject({ status: 204 });
 });
 
 test('nobody is answered before the disk is: not the first, not the repetition, and a slow disk is 503', async () => {

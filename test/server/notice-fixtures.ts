@@ -84,9 +84,9 @@ export function noticeWorld(budgetNanos = 1e9): NoticeWorld {
     telemetry: new Telemetry(),
     nowMs: noonMs,
     now: () => world.nowMs,
-    rowOfAd: (adId) => (adId === 'li1.cr1' ? 0 : -1),
+    lineItemOfAd: (adId) => (adId === 'li1.cr1' ? 1 : -1),
     lineItemId: (lineItem) => `li${lineItem}`,
-    catalog: { adLineItem: Uint32Array.of(1), liCapWindowMs: Float64Array.of(0, 3_600_000) },
+    catalog: { liCapWindowMs: Float64Array.of(0, 3_600_000) },
   };
   return world;
 }

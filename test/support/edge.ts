@@ -1,3 +1,4 @@
+import { lineItemIdOf } from '#auction/catalog-spec.ts';
 import { BudgetLedger } from '#auction/budget-ledger.ts';
 import { buildCatalog } from '#auction/catalog-build.ts';
 import { readCatalogText } from '#auction/catalog-file.ts';
@@ -218,8 +219,8 @@ export class Edge {
       tieSeed: { high: 1, low: 2 },
       now,
       catalogVersion: () => catalog.version,
-      candidateCountMax: 200,
       marginPpm: options.marginPpm ?? 0,
+      qualityExponent: 1,
       safetyMs: options.safetyMs ?? 5,
       card: (row: number) => catalog.card(row),
       sign: (claims: Parameters<NoticeSigner['sign']>[0]) => signer.sign(claims),
@@ -254,7 +255,7 @@ export class Edge {
           },
           telemetry,
           now,
-          rowOfAd,
+          lineItemOfAd: (adId) => this.writer.lineItemOf(lineItemIdOf(adId)),
           lineItemId: (lineItem) => catalog.lineItemId(lineItem),
           catalog,
         }),

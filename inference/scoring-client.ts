@@ -130,10 +130,9 @@ export class ScoringClient {
     this.#rowsUnderWay += paddedRows(this.#rowCountOf(slot));
     Atomics.store(control, this.#memory.clientRows(this.#index), this.#rowsUnderWay);
     this.#lastModelSlot = modelSlot;
-    Atomics.store(headers, piece * headerWords + stateWord, requestState.queued);
     if (!this.#queue.push(this.#index, piece)) {
       // Answered by the watch like any other: the caller is not called back from here.
-      this.#memory.changeState(piece, requestState.queued, requestState.tooLate);
+      Atomics.store(headers, piece * headerWords + stateWord, requestState.tooLate);
       this.#memory.ringBell(this.#memory.clientBell(this.#index), 1);
     }
     this.#sweep ??= setTimeout(this.#onSweep, sweepMs);

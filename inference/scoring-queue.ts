@@ -5,16 +5,23 @@ import {
   modelSlotWord,
   requestState,
   rowCountWord,
+  stateWord,
   type ScoringMemory,
+  submissionWord,
   submittedTime,
   timeWords,
 } from './scoring-shared.ts';
 
+/** An entry: the piece among its client's in the low bits, its submission above. */
+const pieceBits = 16;
+const pieceMask = (1 << pieceBits) - 1;
+
 /**
- * Requests on their way to the scoring threads: per client a ring of piece numbers, one producer and many consumers.
+ * Requests on their way to the scoring threads: per client a ring of entries, one producer and many consumers.
  *
  * Nothing here can be left half done by a thread that dies. A request changes hands by one compare-and-swap on its own state
- * word, never by its place in the ring; an entry whose request is no longer queued is passed by whoever sees it first.
+ * word, never by its place in the ring; an entry whose request is no longer queued is passed by whoever sees it first. It names
+ * its submission, because the piece may long be queued again for another request with an entry of its own further back.
  */
 export class ScoringQueue {
   readonly #memory: ScoringMemory;
@@ -25,16 +32,21 @@ export class ScoringQueue {
     this.#cursors = new Int32Array(memory.clientCount);
   }
 
-  /** The client's own thread only, with the state already `queued`. False when the ring is full of entries nobody has passed. */
+  /** The client's own thread only. Marks the request queued and rings; false when the ring is full, and then nothing was done. */
   push(client: number, piece: number): boolean {
-    const { control, rings, ringMask } = this.#memory;
+    const { control, headers, rings, ringMask, piecesPerClient } = this.#memory;
     const tailWord = this.#memory.clientTail(client);
     const tail = Atomics.load(control, tailWord);
     if (((tail - Atomics.load(control, this.#memory.clientHead(client))) | 0) > ringMask) {
       this.#passFinished(client);
       if (((tail - Atomics.load(control, this.#memory.clientHead(client))) | 0) > ringMask) return false;
     }
-    Atomics.store(rings, client * (ringMask + 1) + (tail & ringMask), piece);
+    const header = piece * headerWords;
+    const submission = (headers[header + submissionWord]! + 1) & pieceMask;
+    headers[header + submissionWord] = submission;
+    const entry = (submission << pieceBits) | (piece - client * piecesPerClient);
+    Atomics.store(headers, header + stateWord, requestState.queued);
+    Atomics.store(rings, client * (ringMask + 1) + (tail & ringMask), entry);
     Atomics.store(control, tailWord, (tail + 1) | 0);
     this.#memory.ringBell(this.#memory.bell, 1);
     return true;
@@ -76,13 +88,20 @@ export class ScoringQueue {
     const tail = Atomics.load(control, this.#memory.clientTail(client));
     let cursor = this.#cursors[client]!;
     for (; cursor !== tail; cursor = (cursor + 1) | 0) {
-      const piece = Atomics.load(rings, client * (ringMask + 1) + (cursor & ringMask));
-      if (this.#memory.stateOf(piece) !== requestState.queued) continue;
+      const piece = this.#queuedPiece(client, Atomics.load(rings, client * (ringMask + 1) + (cursor & ringMask)));
+      if (piece < 0) continue;
       this.#cursors[client] = cursor;
       return piece;
     }
     this.#cursors[client] = cursor;
     return -1;
+  }
+
+  /** The piece of an entry whose request is still queued; else −1. The state is read first: it is written last. */
+  #queuedPiece(client: number, entry: number): number {
+    const piece = client * this.#memory.piecesPerClient + (entry & pieceMask);
+    if (this.#memory.stateOf(piece) !== requestState.queued) return -1;
+    return this.#memory.headers[piece * headerWords + submissionWord] === entry >>> pieceBits ? piece : -1;
   }
 
   #passFinished(client: number): void {
@@ -91,8 +110,7 @@ export class ScoringQueue {
     for (;;) {
       const head = Atomics.load(control, headWord);
       if (head === Atomics.load(control, this.#memory.clientTail(client))) return;
-      const piece = Atomics.load(rings, client * (ringMask + 1) + (head & ringMask));
-      if (this.#memory.stateOf(piece) === requestState.queued) return;
+      if (this.#queuedPiece(client, Atomics.load(rings, client * (ringMask + 1) + (head & ringMask))) >= 0) return;
       Atomics.compareExchange(control, headWord, head, (head + 1) | 0);
     }
   }

@@ -10,6 +10,9 @@ export const scoringClientCountMax = 64;
 /** Places for scoring threads: as many again as may serve, for those that are about to take over. */
 export const threadPlaceCount = 128;
 
+/** What an entry of a ring can name, and few enough that a submission count never comes round while its entry is there. */
+const piecesPerClientMax = 16_384;
+
 export type ScoringLimits = {
   /** Requests of up to 200 rows that one serving thread may have under way. 15.6 KB each: 512 are 8 MB. */
   readonly piecesPerClient: number;
@@ -40,6 +43,8 @@ export const headerWords = 16;
 export const stateWord = 0;
 export const rowCountWord = 1;
 export const modelSlotWord = 2;
+/** How often the piece was submitted, modulo 2^16: tells an entry of the ring from an older one of the same piece. */
+export const submissionWord = 3;
 
 /** Float64 of a request's times, in ms of the one clock. */
 export const timeWords = 4;
@@ -83,7 +88,10 @@ export class ScoringMemory {
     const { piecesPerClient } = limits;
     if (!(clientCount >= 1 && clientCount <= scoringClientCountMax))
       throw new RangeError(`From 1 to ${scoringClientCountMax} clients, not ${clientCount}.`);
-    if (!(piecesPerClient >= requestRowsMax / pieceRows)) throw new RangeError('Too few pieces for one large request.');
+    if (!(piecesPerClient >= requestRowsMax / pieceRows && piecesPerClient <= piecesPerClientMax))
+      throw new RangeError(
+        `From ${requestRowsMax / pieceRows} to ${piecesPerClientMax} pieces, not ${piecesPerClient}.`,
+      );
     const pieces = clientCount * piecesPerClient;
     const { user, cross, heads } = servedDims;
     const bytes = (words: number, size: number): SharedArrayBuffer => new SharedArrayBuffer(words * size);

@@ -50,6 +50,8 @@ class ScoringThread {
   readonly #waiting = waitingRequests();
   readonly #pieces = new Int32Array(this.#waiting.capacity);
   readonly #rowCounts = new Int32Array(this.#waiting.capacity);
+  /** Claimed requests that do not go with the batch. */
+  readonly #misfits: number[] = [];
   readonly #one = new Int32Array(1);
   readonly #oneCount = new Int32Array(1);
   readonly #clientsToRing: Uint8Array;
@@ -82,8 +84,10 @@ class ScoringThread {
       const rung = Atomics.load(control, bell);
       const count = this.#claim();
       if (count > 0 && Atomics.load(control, phaseWord) === threadPhase.dying) throw new Error('told to die');
-      if (count > 0) await this.#score(count);
-      else if (this.#waiting.count === 0) {
+      if (count > 0) {
+        await this.#score(count);
+        await this.#scoreMisfits();
+      } else if (this.#waiting.count === 0) {
         await this.#dropUnloaded();
         Atomics.wait(control, bell, rung, idleWaitMs);
       }
@@ -113,16 +117,16 @@ class ScoringThread {
       }
       if (waiting.fates[index] !== fate.take) continue;
       if (!this.#memory.changeState(piece, requestState.queued, claimed)) continue;
-      // Between look and claim the client may have taken it back and used the piece for another: read again, and if it is of
-      // another kind, leave it queued for the next batch.
+      times[piece * timeWords + claimedTime] = nowMs;
+      // Between look and claim the client may have taken it back and used the piece for another: read again, and if that one
+      // does not fit in, it is scored by itself.
       const slot = headers[piece * headerWords + modelSlotWord]!;
       const rowCount = headers[piece * headerWords + rowCountWord]!;
       if ((modelSlot >= 0 && slot !== modelSlot) || (count > 0 && rowCount > waiting.rowCounts[index]!)) {
-        this.#memory.changeState(piece, claimed, requestState.queued);
+        this.#misfits.push(piece);
         continue;
       }
       modelSlot = slot;
-      times[piece * timeWords + claimedTime] = nowMs;
       this.#pieces[count] = piece;
       this.#rowCounts[count] = rowCount;
       count++;
@@ -148,6 +152,14 @@ class ScoringThread {
     this.#publishCost(slot);
     Atomics.add(control, this.#memory.threadBatches(this.#place), 1);
     Atomics.add(control, this.#memory.threadRows(this.#place), rows);
+  }
+
+  async #scoreMisfits(): Promise<void> {
+    for (let piece = this.#misfits.pop(); piece !== undefined; piece = this.#misfits.pop()) {
+      this.#pieces[0] = piece;
+      this.#rowCounts[0] = this.#memory.headers[piece * headerWords + rowCountWord]!;
+      await this.#score(1);
+    }
   }
 
   /** One request with an ad id outside the tables makes the runtime refuse the batch: only that one fails, not its mates. */

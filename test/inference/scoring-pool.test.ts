@@ -1,4 +1,4 @@
-import type { Worker } from 'node:worker_threads';
+import { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import { servedDims } from '#inference/head-weights.ts';
 import { ScoringClient, type ScoringOutcome } from '#inference/scoring-client.ts';
@@ -6,6 +6,7 @@ import type { ScoringModel } from '#inference/scoring-model.ts';
 import { ScoringPool, type ThreadDeath } from '#inference/scoring-pool.ts';
 import { seededRandom } from '#inference/seeded-random.ts';
 import { normals } from '../support/random-head.ts';
+import type { ChildData, ChildReport } from './scoring-client-child.ts';
 import { crossRows, nowMs, type ScoringFixture, scoringFixture } from './scoring-fixture.ts';
 
 const seed = 20_261_124;
@@ -273,6 +274,31 @@ describe('a thread that dies', () => {
     expect(from.counts().deaths).toBe(deaths.length);
     const each = request(200, random);
     expectScores(first, each, await callers[0]!.score(each));
+  });
+
+  test('between serving threads of their own, too: one answer each, one right score', async () => {
+    const deaths: ThreadDeath[] = [];
+    const from = await pool(2, (death) => deaths.push(death));
+    await from.load(first.model);
+    const total = 800;
+    const reports = [0, 1].map((index) => {
+      const workerData: ChildData = { shared: from.shared, index, adCount: first.adCount, total, seed: seed + index };
+      const child = new Worker(new URL('scoring-client-child.ts', import.meta.url), { workerData });
+      return new Promise<ChildReport>((resolve, reject) => {
+        child.once('message', resolve);
+        child.once('error', reject);
+      });
+    });
+    for (let kill = 0; kill < 2; kill++) {
+      await new Promise((resolve) => void setTimeout(resolve, 60));
+      from.killOne(kill);
+    }
+    for (const { counts, surplusCalls, differences, left } of await Promise.all(reports)) {
+      expect([surplusCalls, differences, left, counts['TOO_LATE']]).toEqual([0, 0, 0, 0]);
+      expect(counts['SCORED']! + counts['FAILED']!).toBe(total);
+      expect(counts['SCORED']).toBeGreaterThan(total / 2);
+    }
+    expect(deaths.length).toBeGreaterThan(0);
   });
 
   test('hands back what it had taken', async () => {

@@ -7,6 +7,8 @@ export type DeepShape = {
   readonly dims: HeadDims;
   readonly user: TowerShape;
   readonly ad: TowerShape;
+  /** Rows of all small context fields together, at least 1. */
+  readonly contextRows: number;
 };
 export type ParameterShape = { readonly name: string; readonly rows: number; readonly columns: number };
 
@@ -54,13 +56,11 @@ export function parameterShapes({ dims, user, ad }: DeepShape): readonly Paramet
   ];
 }
 
-/** Inputs whose gradients go back to embeddings: names of the graph, gradients come out as `d_NAME`. */
-export const embeddingInputs = ['user_input', 'ad_input', 'context_sum'] as const;
-
 /**
- * One training step as one graph. Inputs per row: `user_input`, `ad_input` (gathered embeddings side by side), `context_sum` [64] (added to
- * the user vector), `cross` [16], `labels` and `weights` [heads]; and every parameter. Outputs: `loss` per head, `logits`, and the
- * gradients of parameters and embedding inputs.
+ * One training step as one graph. Inputs per row: `user_input`, `ad_input` (gathered embeddings side by side), `context_sum` [64]
+ * (gathered rows of large context fields, added to the user vector), `context_hot` (1 for every id of a small context field: a matrix
+ * product with `context_rows` is quicker than gathering 64 numbers for each), `cross` [16], `labels` and `weights` [heads]; and every
+ * parameter. Outputs: `loss` per head, `logits`, and the gradients of parameters, context rows and gathered inputs.
  */
 export function trainingGraph(shape: DeepShape, precision: GraphPrecision = 'float32'): Uint8Array {
   const { dims } = shape;
@@ -68,18 +68,21 @@ export function trainingGraph(shape: DeepShape, precision: GraphPrecision = 'flo
   const userInput = graph.input('user_input', shape.user.input, { needsGradient: true });
   const adInput = graph.input('ad_input', shape.ad.input, { needsGradient: true });
   const contextSum = graph.input('context_sum', dims.user, { needsGradient: true });
+  const contextHot = graph.input('context_hot', shape.contextRows, { needsGradient: false });
+  const contextRows = graph.parameter('context_rows', shape.contextRows, dims.user);
   const cross = graph.input('cross', dims.cross, { needsGradient: false });
   const labels = graph.input('labels', dims.heads, { needsGradient: false });
   const weights = graph.input('weights', dims.heads, { needsGradient: false });
   const parameters = new Map(
     parameterShapes(shape).map(({ name, rows, columns }) => [name, graph.parameter(name, rows, columns)]),
   );
-  const user = graph.add(towerForward(graph, 'user', userInput, parameters), contextSum);
+  const context = graph.add(graph.linear(contextHot, contextRows), contextSum);
+  const user = graph.add(towerForward(graph, 'user', userInput, parameters), context);
   const ad = towerForward(graph, 'ad', adInput, parameters);
   const logits = headForward(graph, user, ad, cross, parameters);
   graph.output('logits', logits);
   graph.logisticLoss('loss', logits, labels, weights);
-  return graph.differentiate([...parameters.values(), userInput, adInput, contextSum]);
+  return graph.differentiate([...parameters.values(), contextRows, userInput, adInput, contextSum]);
 }
 
 /** The formula of inference/head-weights.ts, on the tape. A test holds that it equals `headLogits`. */
@@ -102,10 +105,11 @@ function headForward(
 }
 
 /** Sizes of the model that Gavelin serves for a schema whose fields have these embedding widths. */
-export function servedShape(userInput: number, adInput: number): DeepShape {
+export function servedShape(userInput: number, adInput: number, contextRows: number): DeepShape {
   return {
     dims: servedDims,
     user: { input: userInput, output: servedDims.user },
     ad: { input: adInput, output: servedDims.ad },
+    contextRows,
   };
 }

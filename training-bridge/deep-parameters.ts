@@ -17,8 +17,8 @@ export type DeepHyperParameters = {
 
 /** Found on the demo logs of 200 K and 1 M rows: see README. Ids of which there are many learn slowly and begin at nothing. */
 export const deepDefaults: DeepHyperParameters = {
-  batchRows: 512,
-  denseRate: 0.004,
+  batchRows: 256,
+  denseRate: 0.003,
   decayFrom: 0.2,
   conversionWeight: 1,
   fields: {
@@ -33,18 +33,14 @@ export const deepDefaults: DeepHyperParameters = {
     size: { dimension: 4, learningRate: 0.05, deviation: 0.1, initialSquares: 1 },
   },
   otherField: { dimension: 8, learningRate: 0.05, deviation: 0.05, initialSquares: 1 },
-  context: { learningRate: 0.02, deviation: 0, initialSquares: 1 },
+  context: { learningRate: 0.01, deviation: 0, initialSquares: 1 },
 };
 
 /**
  * First values. The head begins as the light ranker: its logit passes with weight 1 through the cross branch, everything else starts
  * small beside it, and training begins from what the linear model already knows.
  */
-export function initialParameters(
-  shape: DeepShape,
-  _hyper: DeepHyperParameters,
-  random: () => number,
-): ReadonlyMap<string, Float32Array> {
+export function initialParameters(shape: DeepShape, random: () => number): ReadonlyMap<string, Float32Array> {
   const { dims } = shape;
   const width = dims.user + dims.ad + dims.cross;
   const parameters = new Map<string, Float32Array>();
@@ -54,6 +50,9 @@ export function initialParameters(
     if (deviation > 0) fillNormal(values, deviation, random);
     parameters.set(name, values);
   }
+  const g = parameters.get('g')!;
+  // Conversions are fifty times rarer: there the same strength would be noise first.
+  for (let at = 1; at < g.length; at += dims.heads) g[at] = g[at]! * conversionDotShare;
   const wx = parameters.get('wx')!;
   const crossStart = dims.user + dims.ad;
   wx[(crossStart + lightLogit) * dims.heads] = 1;
@@ -64,6 +63,9 @@ export function initialParameters(
 /** Places of the light ranker's logits among the cross features. */
 const lightLogit = 0;
 const lightConversionLogit = 11;
+/** u·a is what towers are for: a strong dot product from the start makes the embeddings learn in one pass (AUC +0.003 from 0.1 to 2). */
+const dotDeviation = 2;
+const conversionDotShare = 0.05;
 
 function deviationOf(name: string, rows: number, width: number): number {
   if (rows === 1 && name !== 'v1') return 0;
@@ -78,7 +80,7 @@ function deviationOf(name: string, rows: number, width: number): number {
     case 'wm':
       return 0.01;
     case 'g':
-      return 0.1;
+      return dotDeviation;
     default:
       return Math.sqrt(1 / rows);
   }

@@ -33,6 +33,10 @@ export class DeepTrainer {
   readonly #hyper: DeepHyperParameters;
   readonly #session: ort.InferenceSession;
   readonly #contextWidth: number;
+  readonly #contextRows: Float32Array;
+  readonly #contextRowsGradient: Float32Array;
+  /** Per context field: its first row among the small fields' rows, −1 for a large one. */
+  readonly #hotStarts: readonly number[];
   readonly #batches = new Map<number, Batch>();
   #step = 0;
 
@@ -51,11 +55,18 @@ export class DeepTrainer {
     this.ad = sides.ad;
     this.shape = shape;
     this.#contextWidth = placeCount(set.schema.context);
-    this.context = set.schema.context.map(
-      ({ size }) => new TrainedEmbedding(size, shape.dims.user, hyper.context, random),
-    );
+    this.#contextRows = new Float32Array(shape.contextRows * shape.dims.user);
+    this.#contextRowsGradient = new Float32Array(shape.contextRows * shape.dims.user);
+    this.#hotStarts = hotStarts(set.schema.context);
+    this.context = set.schema.context.map(({ size }, index) => {
+      const start = this.#hotStarts[index]! * shape.dims.user;
+      const window = (rows: Float32Array): Float32Array => rows.subarray(start, start + size * shape.dims.user);
+      const storage =
+        start < 0 ? undefined : { table: window(this.#contextRows), gradients: window(this.#contextRowsGradient) };
+      return new TrainedEmbedding(size, shape.dims.user, hyper.context, random, storage);
+    });
     this.parameters = new Map(
-      [...initialParameters(shape, hyper, random)].map(([name, values]) => [name, new DenseParameter(values)]),
+      [...initialParameters(shape, random)].map(([name, values]) => [name, new DenseParameter(values)]),
     );
   }
 
@@ -71,7 +82,9 @@ export class DeepTrainer {
     };
     const user = sideOf(schema.user, entityRows(schema.user, set.users));
     const ad = sideOf(schema.ad, entityRows(schema.ad, set.ads));
-    const shape = servedShape(user.inputWidth, ad.inputWidth);
+    const starts = hotStarts(schema.context);
+    const hotRows = schema.context.reduce((sum, { size }, index) => sum + (starts[index]! < 0 ? 0 : size), 0);
+    const shape = servedShape(user.inputWidth, ad.inputWidth, Math.max(1, hotRows));
     const session = await ort.InferenceSession.create(trainingGraph(shape), sessionOptions);
     return new DeepTrainer(set, hyper, random, { user, ad }, shape, session);
   }
@@ -134,7 +147,10 @@ export class DeepTrainer {
   #batch(count: number): Batch {
     let batch = this.#batches.get(count);
     if (batch === undefined) {
-      batch = new Batch(count, this.shape, this.parameters);
+      batch = new Batch(count, this.shape, this.parameters, {
+        rows: this.#contextRows,
+        gradient: this.#contextRowsGradient,
+      });
       this.#batches.set(count, batch);
     }
     return batch;
@@ -146,14 +162,19 @@ export class DeepTrainer {
     gatherSide(this.ad, set.adIndex, order, start, count, batch.adInput);
     const vectorWidth = this.shape.dims.user;
     const contextWidth = this.#contextWidth;
+    const { contextRows } = this.shape;
     batch.contextSum.fill(0);
+    batch.contextHot.fill(0);
     let place = 0;
     for (const [index, { width }] of set.schema.context.entries()) {
       const embedding = this.context[index]!;
+      const hotStart = this.#hotStarts[index]!;
       for (let each = 0; each < width; each++, place++) {
         for (let at = 0; at < count; at++) {
           const id = set.contextIds[order[start + at]! * contextWidth + place]!;
-          if (id > 0 || width === 1) embedding.addTo(batch.contextSum, at * vectorWidth, id, 1);
+          if (id === 0 && width > 1) continue;
+          if (hotStart < 0) embedding.addTo(batch.contextSum, at * vectorWidth, id, 1);
+          else batch.contextHot[at * contextRows + hotStart + id] = 1;
         }
       }
     }
@@ -180,16 +201,33 @@ export class DeepTrainer {
     let place = 0;
     for (const [index, { width }] of set.schema.context.entries()) {
       const embedding = this.context[index]!;
+      const isHot = this.#hotStarts[index]! >= 0;
       for (let each = 0; each < width; each++, place++) {
         for (let at = 0; at < count; at++) {
           const id = set.contextIds[order[start + at]! * this.#contextWidth + place]!;
-          if (id > 0 || width === 1) embedding.collect(batch.contextGradient, at * vectorWidth, id, 1);
+          if (id === 0 && width > 1) continue;
+          if (isHot) embedding.touch(id);
+          else embedding.collect(batch.contextGradient, at * vectorWidth, id, 1);
         }
       }
       embedding.apply(count);
     }
     for (const embedding of [...this.user.embeddings, ...this.ad.embeddings]) embedding.apply(count);
   }
+}
+
+/** A context field of at most this many ids is small: one more column of a matrix product costs less than a gather. */
+const hotSizeMax = 64;
+const hotRowsMax = 256;
+
+/** First row of each small context field among all of them, −1 for the large ones and for those that no longer fit. */
+function hotStarts(fields: readonly CategoricalField[]): number[] {
+  let next = 0;
+  return fields.map(({ size, width }) => {
+    if (size > hotSizeMax || width > 1 || next + size > hotRowsMax) return -1;
+    next += size;
+    return next - size;
+  });
 }
 
 /** 1 ÷ √n of n ids in one field: a person with eight segments is not eight times as loud as one with one. */
@@ -265,6 +303,7 @@ class Batch {
   readonly userInput: Float32Array;
   readonly adInput: Float32Array;
   readonly contextSum: Float32Array;
+  readonly contextHot: Float32Array;
   readonly cross: Float32Array;
   readonly labels: Float32Array;
   readonly weights: Float32Array;
@@ -276,7 +315,12 @@ class Batch {
   readonly feeds: Record<string, ort.Tensor> = {};
   readonly fetches: Record<string, ort.Tensor> = {};
 
-  constructor(count: number, shape: DeepShape, parameters: ReadonlyMap<string, DenseParameter>) {
+  constructor(
+    count: number,
+    shape: DeepShape,
+    parameters: ReadonlyMap<string, DenseParameter>,
+    context: { readonly rows: Float32Array; readonly gradient: Float32Array },
+  ) {
     const { dims, user, ad } = shape;
     const tensor = (into: Record<string, ort.Tensor>, name: string, columns: number): Float32Array => {
       const data = new Float32Array(count * columns);
@@ -286,6 +330,10 @@ class Batch {
     this.userInput = tensor(this.feeds, 'user_input', user.input);
     this.adInput = tensor(this.feeds, 'ad_input', ad.input);
     this.contextSum = tensor(this.feeds, 'context_sum', dims.user);
+    this.contextHot = tensor(this.feeds, 'context_hot', shape.contextRows);
+    const contextDims = [shape.contextRows, dims.user];
+    this.feeds['context_rows'] = new ort.Tensor('float32', context.rows, contextDims);
+    this.fetches['d_context_rows'] = new ort.Tensor('float32', context.gradient, contextDims);
     this.cross = tensor(this.feeds, 'cross', dims.cross);
     this.labels = tensor(this.feeds, 'labels', heads);
     this.weights = tensor(this.feeds, 'weights', heads);

@@ -26,13 +26,20 @@ export class TrainedEmbedding {
   readonly #isTouched: Uint8Array;
   #touchedCount = 0;
 
-  constructor(size: number, dimension: number, options: EmbeddingOptions, random: () => number) {
+  /** `storage`: where table and gradients lie when a graph reads and writes them itself. */
+  constructor(
+    size: number,
+    dimension: number,
+    options: EmbeddingOptions,
+    random: () => number,
+    storage?: { readonly table: Float32Array; readonly gradients: Float32Array },
+  ) {
     this.size = size;
     this.dimension = dimension;
-    this.table = new Float32Array(size * dimension);
+    this.table = storage?.table ?? new Float32Array(size * dimension);
     if (options.deviation > 0) fillNormal(this.table, options.deviation, random);
     this.counts = new Uint32Array(size);
-    this.#gradients = new Float32Array(size * dimension);
+    this.#gradients = storage?.gradients ?? new Float32Array(size * dimension);
     this.#squares = new Float32Array(size * dimension).fill(options.initialSquares);
     this.#learningRate = options.learningRate;
     this.#touched = new Uint32Array(size);
@@ -52,6 +59,11 @@ export class TrainedEmbedding {
     const gradients = this.#gradients;
     const to = id * dimension;
     for (let d = 0; d < dimension; d++) gradients[to + d] = gradients[to + d]! + scale * source[at + d]!;
+    this.touch(id);
+  }
+
+  /** Notes that an id occurs in the batch; its gradient is somebody else's work. */
+  touch(id: number): void {
     this.counts[id] = this.counts[id]! + 1;
     if (this.#isTouched[id] === 1) return;
     this.#isTouched[id] = 1;

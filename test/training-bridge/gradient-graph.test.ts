@@ -10,12 +10,14 @@ const shape: DeepShape = {
   dims: { user: 5, ad: 5, cross: 4, rank: 3, hidden1: 7, hidden2: 6, heads: 2 },
   user: { input: 6, output: 5 },
   ad: { input: 4, output: 5 },
+  contextRows: 3,
 };
 const rows = 9;
 const inputs: Readonly<Record<string, number>> = {
   user_input: shape.user.input,
   ad_input: shape.ad.input,
   context_sum: shape.dims.user,
+  context_hot: shape.contextRows,
   cross: shape.dims.cross,
   labels: 2,
   weights: 2,
@@ -35,6 +37,7 @@ function randomValues(seed: number): Values {
     else if (name === 'weights') fill(name, [rows, columns], () => (random() < 0.33 ? 0 : 0.2 + random()));
     else fill(name, [rows, columns], () => 2 * random() - 1);
   }
+  fill('context_rows', [shape.contextRows, shape.dims.user], () => 2 * random() - 1);
   for (const { name, rows: height, columns } of parameterShapes(shape))
     fill(name, [height, columns], () => (2 * random() - 1) * 0.7);
   return values;
@@ -64,7 +67,8 @@ test('every gradient of the training graph agrees with finite differences', asyn
   let worst = 0;
   let checked = 0;
   let moved = 0;
-  for (const name of [...parameterShapes(shape).map((each) => each.name), 'user_input', 'ad_input', 'context_sum']) {
+  const others = ['context_rows', 'user_input', 'ad_input', 'context_sum'];
+  for (const name of [...parameterShapes(shape).map((each) => each.name), ...others]) {
     const { data } = values[name]!;
     const gradient = analytic[`d_${name}`]!;
     expect(gradient).toHaveLength(data.length);
@@ -104,6 +108,7 @@ test('a row of weight 0 teaches nothing', async () => {
 test('the head on the tape is the head that is served', async () => {
   const run = await runner();
   const values = randomValues(13);
+  values['context_rows']!.data.fill(0);
   // An identity for a tower: what goes in comes out, so the vectors are known.
   for (const side of ['user', 'ad'] as const) {
     for (const name of [`${side}_in`, `${side}_in_bias`, `${side}_out`, `${side}_bias`]) values[name]!.data.fill(0);

@@ -12,9 +12,24 @@ import { Ftrl, type FtrlOptions, sigmoid } from './ftrl.ts';
 import type { ImpressionSet } from './impression-set.ts';
 import { entityRows, type RowRange } from './training-rows.ts';
 
-/** Found on the demo logs of 200 K and 1 M rows: see README. */
+/** Found on the demo log of 1 M rows, like the shares below: see README. */
 export const clickFtrl: FtrlOptions = { alpha: 0.09, beta: 1, l1: 0.1, l2: 1 };
 export const conversionFtrl: FtrlOptions = { alpha: 0.02, beta: 1, l1: 0, l2: 0 };
+
+/**
+ * Factors of α by field. An id with dozens of clicks is worth learning from at once, and the square root in FTRL's rate is slow to do
+ * so; what only tells the time or the machine hardly changes what people like, so its many crosses learn little and noise least.
+ */
+const mainShares: Readonly<Record<string, number>> = { site: 2.8, advertiser: 2.2 };
+const crossShares: Readonly<Record<string, number>> = {
+  hour: 0.33,
+  day: 0.33,
+  os: 0.33,
+  language: 0.33,
+  country: 0.33,
+  size: 0.33,
+};
+const advertiserCrossShare = 0.33;
 
 /** Context fields that are crossed with the advertiser: small ones, whose effect differs from one advertiser to the next. */
 const advertiserCrossNames = ['site_category', 'device'];
@@ -46,7 +61,9 @@ class SlotLayout {
   readonly advertiserPlace: number;
   readonly advertiserCount: number;
   readonly slotsPerRowMax: number;
+  readonly rateShares: Float32Array;
   slotCount = 3;
+  readonly #shares: { readonly start: number; readonly count: number; readonly share: number }[] = [];
 
   constructor(schema: FeatureSchema) {
     const category = fieldPlace(schema.ad, 'category');
@@ -63,25 +80,28 @@ class SlotLayout {
       const found = advertiser === undefined ? undefined : fieldPlace(schema.context, name);
       if (found === undefined) return [];
       const { size } = found.field;
-      return [{ name, place: found.place, size, start: this.#take(size * this.advertiserCount) }];
+      return [{ name, place: found.place, size, start: this.#take(size * this.advertiserCount, advertiserCrossShare) }];
     });
     this.slotsPerRowMax =
       3 + this.ad.length + 2 * (this.user.length + this.context.length) + this.advertiserCrosses.length;
+    this.rateShares = new Float32Array(this.slotCount).fill(1);
+    for (const { start, count, share } of this.#shares) this.rateShares.fill(share, start, start + count);
   }
 
   #places(fields: readonly CategoricalField[], isCrossed: boolean): SlotPlace[] {
     const places: SlotPlace[] = [];
-    for (const { size, width } of fields) {
-      const main = this.#take(size);
-      const byCategory = isCrossed ? this.#take(size * this.categoryCount) : -1;
+    for (const { name, size, width } of fields) {
+      const main = this.#take(size, mainShares[name] ?? 1);
+      const byCategory = isCrossed ? this.#take(size * this.categoryCount, crossShares[name] ?? 1) : -1;
       for (let index = 0; index < width; index++)
         places.push({ place: places.length, skipsZero: width > 1, main, byCategory });
     }
     return places;
   }
 
-  #take(count: number): number {
+  #take(count: number, share: number): number {
     const start = this.slotCount;
+    this.#shares.push({ start, count, share });
     this.slotCount += count;
     return start;
   }
@@ -143,8 +163,8 @@ export class LightRankerTrainer {
     this.#set = set;
     this.#layout = new SlotLayout(schema);
     const { clicks, conversions, weight } = outcomes(set, train);
-    this.#click = new Ftrl(this.#layout.slotCount, clickFtrl);
-    this.#conversion = new Ftrl(this.#layout.slotCount, conversionFtrl);
+    this.#click = new Ftrl(this.#layout.slotCount, clickFtrl, this.#layout.rateShares);
+    this.#conversion = new Ftrl(this.#layout.slotCount, conversionFtrl, this.#layout.rateShares);
     this.#click.startAt(this.#layout.bias, logOdds(clicks, weight));
     this.#conversion.startAt(this.#layout.bias, logOdds(conversions, clicks));
     this.#clickHead = liveHead(this.#layout, schema, this.#click.weights);

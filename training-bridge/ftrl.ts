@@ -16,19 +16,23 @@ export class Ftrl {
   readonly weights: Float32Array;
   readonly #z: Float64Array;
   readonly #n: Float64Array;
+  readonly #alphas: Float32Array;
   readonly #options: FtrlOptions;
 
-  constructor(slotCount: number, options: FtrlOptions) {
+  /** `rateShares`: factor of α by slot, where some features are known to need another rate than the rest. */
+  constructor(slotCount: number, options: FtrlOptions, rateShares?: Float32Array) {
     this.weights = new Float32Array(slotCount);
     this.#z = new Float64Array(slotCount);
     this.#n = new Float64Array(slotCount);
+    this.#alphas = new Float32Array(slotCount).fill(options.alpha);
+    if (rateShares !== undefined) this.#alphas = this.#alphas.map((alpha, slot) => alpha * rateShares[slot]!);
     this.#options = options;
   }
 
   /** Where a slot begins, such as the bias at the rate of the log: what it learns is the difference. */
   startAt(slot: number, weight: number): void {
-    const { alpha, beta, l1, l2 } = this.#options;
-    this.#z[slot] = -weight * (beta / alpha + l2) - Math.sign(weight) * l1;
+    const { beta, l1, l2 } = this.#options;
+    this.#z[slot] = -weight * (beta / this.#alphas[slot]! + l2) - Math.sign(weight) * l1;
     this.weights[slot] = weight;
   }
 
@@ -42,13 +46,15 @@ export class Ftrl {
 
   /** Learns one row: `gradient` = weight of the row × (predicted probability − outcome), the same for each of its features. */
   update(slots: Uint32Array, count: number, gradient: number): void {
-    const { alpha, beta, l1, l2 } = this.#options;
+    const { beta, l1, l2 } = this.#options;
     const { weights } = this;
+    const alphas = this.#alphas;
     const z = this.#z;
     const n = this.#n;
     const square = gradient * gradient;
     for (let index = 0; index < count; index++) {
       const slot = slots[index]!;
+      const alpha = alphas[slot]!;
       const before = n[slot]!;
       const after = before + square;
       const root = Math.sqrt(after);

@@ -1,5 +1,8 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { Callers, defaultCaller, isLoopback, onlyDefaultCaller, readCallers } from '#server/callers.ts';
+import { readRates } from '#server/rates.ts';
 
 const defaults = { tmaxMs: 120 };
 const key = 'exchange-one-key-0001';
@@ -110,4 +113,14 @@ test('every mistake at once, by path, and no key in any message', () => {
   ]);
   expect(JSON.stringify(problems)).not.toContain(secret);
   for (const text of ['', '[]', '7', '{"callers":{}}']) expect(readCallers(text, defaults).kind).toBe('problems');
+});
+
+test('the examples of the README can be used as they stand', () => {
+  const readme = readFileSync(join(import.meta.dirname, '../../server/README.md'), 'utf8');
+  const examples = [...readme.matchAll(/```json\n(.*?)```/gsu)].map(([, text]) => text!);
+  const callers = examples.filter((text) => text.includes('"callers"'));
+  const rates = examples.filter((text) => text.includes('"usd_per"'));
+  expect([callers.length, rates.length]).toEqual([1, 1]);
+  expect(readCallers(callers[0]!, defaults)).toMatchObject({ kind: 'callers', count: 1 });
+  expect(readRates(rates[0]!).kind).toBe('rates');
 });

@@ -40,7 +40,11 @@ const unknownVersion: RequestFault = {
   message: 'x-openrtb-version must be 2.x',
 };
 
-/** The way of one bid, as a story: see the numbered list in ARCHITECTURE.md. One per serving thread. */
+/**
+ * The way of one bid. `handle`: who calls, is there a place, what is asked, in which money, and a flight with its one deadline;
+ * then the auction flow takes it through lookup, retrieval, scoring and decision. `#answer`: in time or not at all; then the
+ * record goes to the log. One per serving thread.
+ */
 export class BidPipeline {
   readonly #context: BidPipelineContext;
   readonly #desk: FlightDesk;

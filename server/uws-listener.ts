@@ -258,7 +258,7 @@ class Exchange implements HttpRequest {
 
 /** 4 or 16 bytes as text; an IPv4 address inside an IPv6 one is written as IPv4. */
 export function addressText(bytes: Uint8Array): string {
-  if (bytes.length === 4) return bytes.join('.');
+  if (bytes.length === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`;
   if (bytes.length !== 16) return '';
   const isMapped = bytes.subarray(0, 10).every((byte) => byte === 0) && bytes[10] === 0xff && bytes[11] === 0xff;
   if (isMapped) return bytes.subarray(12).join('.');

@@ -28,6 +28,7 @@ export type AuctionFlowContext = {
 
 const lightRung = rungNames.indexOf('light-ranker');
 const { crossDimension, userDimension } = auctionLimits;
+const cpa = 2;
 /** Losers per auction whose full features are logged, for training on what was not shown. */
 const loggedLoserCount = 4;
 
@@ -228,18 +229,24 @@ export class AuctionFlow {
   ): void {
     const { draft } = flight;
     const { calibrator, scorer } = rungs[flight.rung]!;
+    const asksForBoth = draft.surface === surfaceNumbers.predict;
     for (let index = 0; index < count; index++) {
       const at = first + index;
-      const row = draft.candidateAdRow[at]!;
       if (scorer === 'prior') {
         this.#prior(flight, at);
         continue;
       }
       const click = logits === undefined ? flight.lightLogits[at]! : logits[index * 2]!;
-      const conversion = logits === undefined ? model.lightConversionLogit(row) : logits[index * 2 + 1]!;
       draft.candidateClickLogit[at] = click;
       draft.candidateClickQ30[at] = model.clickQ30(calibrator, click);
-      draft.candidateConversionQ30[at] = model.conversionQ30(calibrator, conversion);
+      // Only a price per conversion asks for conversions.
+      let conversionQ30 = 0;
+      if (asksForBoth || draft.candidatePriceType[at] === cpa) {
+        const conversion =
+          logits === undefined ? model.lightConversionLogit(draft.candidateAdRow[at]!) : logits[index * 2 + 1]!;
+        conversionQ30 = model.conversionQ30(calibrator, conversion);
+      }
+      draft.candidateConversionQ30[at] = conversionQ30;
     }
   }
 

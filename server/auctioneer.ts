@@ -33,8 +33,9 @@ export class Auctioneer implements AuctionPort {
     this.#context = context;
   }
 
-  passesPacing(lineItem: number, auctionHash: number): boolean {
-    return this.#context.pacing.passes(lineItem, auctionHash);
+  passingPacing(rows: Uint32Array, count: number, auctionHash: number, places: Uint32Array): number {
+    const { pacing, catalog } = this.#context;
+    return pacing.passing(rows, count, catalog.adLineItem, auctionHash, places);
   }
 
   decide(draft: AuctionDraft): void {

@@ -1,5 +1,6 @@
 import { type Flight, flightCandidateMax } from './flight.ts';
 import type { AuctionPort, RankerPort, RetrievalPort } from './pipeline-ports.ts';
+import { quickSigmoid } from './quick-sigmoid.ts';
 import { TopCandidates } from './top-candidates.ts';
 
 /** The columns of the catalog that ranking reads: see auction/catalog.ts. */
@@ -27,6 +28,8 @@ export class CandidateStage {
   readonly #eligible: Uint32Array;
   readonly #logits: Float32Array;
   readonly #places: Uint32Array;
+  /** Places of those that pacing and caps let through: picking looks at them alone. */
+  readonly #survivors: Uint32Array;
   readonly #top: TopCandidates;
   /** Of the last call. */
   readonly counts: CandidateCounts = { eligible: 0, throttled: 0, capped: 0 };
@@ -39,6 +42,7 @@ export class CandidateStage {
     this.#eligible = new Uint32Array(countMax);
     this.#logits = new Float32Array(countMax);
     this.#places = new Uint32Array(countMax);
+    this.#survivors = new Uint32Array(countMax);
     this.#top = new TopCandidates(countMax);
   }
 
@@ -54,33 +58,27 @@ export class CandidateStage {
     const keys = this.#top.keys;
     const count = this.#retrieval.select(impIndex, precut, eligible);
     if (ranker !== undefined) ranker.score(eligible, count, logits);
-    const auctionHash = draft.auctionIdLow;
-    let throttled = 0;
-    let capped = 0;
-    for (let place = 0; place < count; place++) {
+    const survivors = this.#survivors;
+    const passing = this.#auction.passingPacing(eligible, count, draft.auctionIdLow, survivors);
+    let kept = 0;
+    for (let index = 0; index < passing; index++) {
+      const place = survivors[index]!;
       const lineItem = adLineItem[eligible[place]!]!;
-      if (!this.#auction.passesPacing(lineItem, auctionHash)) {
-        keys[place] = 0;
-        throttled++;
-        continue;
-      }
-      if (flight.cappedCount > 0 && isCapped(flight, lineItem)) {
-        keys[place] = 0;
-        capped++;
-        continue;
-      }
+      if (flight.cappedCount > 0 && isCapped(flight, lineItem)) continue;
       const priceType = liPriceType[lineItem]!;
       let value = liBidNanos[lineItem]! * liQualityQ30[lineItem]!;
       if (priceType !== 0) {
-        value *= ranker === undefined ? liPriorClickQ30[lineItem]! / q30One : 1 / (1 + Math.exp(-logits[place]!));
+        value *= ranker === undefined ? liPriorClickQ30[lineItem]! / q30One : quickSigmoid(logits[place]!);
         if (priceType === 2) value *= liPriorConversionQ30[lineItem]! / q30One;
       }
-      keys[place] = value;
+      keys[kept] = value;
+      survivors[kept++] = place;
     }
     this.counts.eligible = count;
-    this.counts.throttled = throttled;
-    this.counts.capped = capped;
-    const taken = this.#top.pick(count, Math.min(wanted, draft.candidateCapacity - draft.candidateCount), this.#places);
+    this.counts.throttled = count - passing;
+    this.counts.capped = passing - kept;
+    const taken = this.#top.pick(kept, Math.min(wanted, draft.candidateCapacity - draft.candidateCount), this.#places);
+    for (let index = 0; index < taken; index++) this.#places[index] = survivors[this.#places[index]!]!;
     this.#append(flight, impIndex, taken);
     return taken;
   }

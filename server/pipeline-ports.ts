@@ -81,7 +81,8 @@ export type RetrievalPort = {
 
 /** Auction and money. */
 export type AuctionPort = {
-  passesPacing(lineItem: number, auctionHash: number): boolean;
+  /** Places of the ads whose line items take part in this auction: see auction/pacing.ts. `places` has room for all of them. */
+  passingPacing(rows: Uint32Array, count: number, auctionHash: number, places: Uint32Array): number;
   /** Decides every imp of the draft: fills impWinner, impPriceNanos, reservations, candidateReason and verdicts. */
   decide(draft: AuctionDraft, userHashHigh: number, userHashLow: number): void;
   /** Gives back what a bid had reserved that will never be shown (late answer, test). */

@@ -25,11 +25,14 @@ export class TopCandidates {
     const bits = this.#bits;
     const histogram = this.#histogram.fill(0);
     let usable = 0;
+    let highest = 0;
     for (let place = 0; place < count; place++) {
       const value = bits[place]!;
       // 0 and everything with the sign bit or a NaN pattern (> +Infinity) is left out.
       if (value === 0 || value > 0x7f800000) continue;
-      histogram[value >>> 19]!++;
+      const bucket = value >>> 19;
+      histogram[bucket]!++;
+      if (bucket > highest) highest = bucket;
       usable++;
     }
     if (usable <= wanted) {
@@ -40,7 +43,7 @@ export class TopCandidates {
       }
       return taken;
     }
-    let limit = 4095;
+    let limit = highest;
     let above = 0;
     while (above + histogram[limit]! < wanted) above += histogram[limit--]!;
     let edgeCount = 0;

@@ -86,6 +86,7 @@ export class FlightDesk {
     admission.inFlight++;
     flight.rung = entry === 'TOO_LATE' ? cheapestRung : entry.rung;
     flight.entryRung = flight.rung;
+    flight.cameAlone = admission.inFlight === 1;
     flight.arrivalMs = http.arrivalMs;
     flight.deadlineMs = deadlineMs;
     flight.startedMs = asked.startedMs;
@@ -169,9 +170,19 @@ export class FlightDesk {
     // Who fell to a cheaper rung on the way says nothing about the cost of either.
     if (flight.rung === flight.entryRung)
       admission.served(flight.rung, nowMs - flight.startedMs - flight.queueWaitMs, nowMs);
-    admission.ladder.observe(flight.queueWaitMs + telemetry.gaugeValue('event_loop_lag_ms'), nowMs);
+    this.#tellLadder(flight, nowMs);
     admission.inFlight--;
     // Still awaited by a scoring slot: it cannot be lent again.
     if (flight.pendingSlots === 0) flights.giveBack(flight);
+  }
+  /**
+   * How long this request waited, for the load level. One that came when no other was under way may have waited for a cold or busy
+   * machine, but not in a queue: a cheaper rung would not help the next one, so it only ever counts as calm.
+   */
+  #tellLadder(flight: Flight, nowMs: number): void {
+    const { admission, telemetry } = this.#context;
+    if (!flight.cameAlone || rungs[flight.entryRung]!.scorer !== 'head')
+      admission.ladder.observe(flight.queueWaitMs + telemetry.gaugeValue('event_loop_lag_ms'), nowMs);
+    else if (admission.ladder.startRung > 0) admission.ladder.observe(0, nowMs);
   }
 }

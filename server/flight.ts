@@ -50,6 +50,8 @@ export class Flight implements CrossFacts {
   rung = 0;
   /** Where it was let in. */
   entryRung = 0;
+  /** No other request was under way when it came. */
+  cameAlone = false;
   /** When the answer must be on its way, epoch ms. */
   deadlineMs = 0;
   arrivalMs = 0;

@@ -375,7 +375,8 @@ class StandInScoring implements ScoringPort {
     return this.#cross;
   }
   submit(slot: number): void {
-    this.#slots.get(slot)!.claimedMs = this.#now();
+    // Half of the time it waits, half of it is scored.
+    this.#slots.get(slot)!.claimedMs = this.#now() + (Number.isFinite(this.#delayMs) ? this.#delayMs / 2 : 0);
     if (this.#delayMs === 0) setImmediate(() => this.#finish(slot));
     else if (Number.isFinite(this.#delayMs)) setTimeout(() => this.#finish(slot), this.#delayMs);
   }

@@ -12,7 +12,9 @@ export type DeepHyperParameters = {
   readonly conversionWeight: number;
   readonly fields: Readonly<Record<string, FieldHyperParameters>>;
   readonly otherField: FieldHyperParameters;
-  readonly context: EmbeddingOptions;
+  /** Of context fields with at most 64 ids, and of larger ones (sites). */
+  readonly smallContext: EmbeddingOptions;
+  readonly largeContext: EmbeddingOptions;
 };
 
 /** Found on the demo logs of 200 K and 1 M rows: see README. Ids of which there are many learn slowly and begin at nothing. */
@@ -33,7 +35,8 @@ export const deepDefaults: DeepHyperParameters = {
     size: { dimension: 4, learningRate: 0.05, deviation: 0.1, initialSquares: 1 },
   },
   otherField: { dimension: 8, learningRate: 0.05, deviation: 0.05, initialSquares: 1 },
-  context: { learningRate: 0.01, deviation: 0, initialSquares: 1 },
+  smallContext: { learningRate: 0.003, deviation: 0, initialSquares: 1 },
+  largeContext: { learningRate: 0.03, deviation: 0, initialSquares: 1 },
 };
 
 /**

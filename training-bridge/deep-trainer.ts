@@ -63,7 +63,8 @@ export class DeepTrainer {
       const window = (rows: Float32Array): Float32Array => rows.subarray(start, start + size * shape.dims.user);
       const storage =
         start < 0 ? undefined : { table: window(this.#contextRows), gradients: window(this.#contextRowsGradient) };
-      return new TrainedEmbedding(size, shape.dims.user, hyper.context, random, storage);
+      const options = start < 0 ? hyper.largeContext : hyper.smallContext;
+      return new TrainedEmbedding(size, shape.dims.user, options, random, storage);
     });
     this.parameters = new Map(
       [...initialParameters(shape, random)].map(([name, values]) => [name, new DenseParameter(values)]),

@@ -71,7 +71,10 @@ function priceText(facts: Explanation, imp: ExplainedImp, winner: ExplainedWinne
   switch (facts.mechanism) {
     case 'bid': {
       const margin = facts.margin_ppm === 0 ? '' : ` less the margin of ${facts.margin_ppm / 10_000} %`;
-      return `at most ${price}, its own bid: the exchange clears. Offered: ${cpm(winner.offered_nanos)}, its value${margin}, at least the floor`;
+      // The exchange sets what an impression costs; a click or a conversion is owed as it was bid.
+      const owed =
+        winner.price_type === 'CPM' ? `at most ${price}, its own bid: the exchange clears` : `${price}, its own bid`;
+      return `${owed}. Offered: ${cpm(winner.offered_nanos)}, its value${margin}, at least the floor`;
     }
     case 'first':
       return `${price}: its own bid, as a first price asks`;

@@ -118,10 +118,7 @@ Notices:
 });
 
 test.each([
-  [
-    'bid',
-    'at most 0.40 USD per click, its own bid: the exchange clears. Offered: 6.2500 CPM, its value, at least the floor',
-  ],
+  ['bid', '0.40 USD per click, its own bid. Offered: 6.2500 CPM, its value, at least the floor'],
   ['first', '0.40 USD per click: its own bid, as a first price asks'],
   ['gsp', "0.256 USD per click: the least with which it still ranks at the runner-up's 4.0000 CPM"],
   ['vcg', '0.256 USD per click: what its place takes away from the others, at least the floor ÷ p'],
@@ -131,6 +128,17 @@ test.each([
     draft.incrementNanos = 0;
   });
   expect(textOf(answer)).toContain(`\n    pays ${text}\n`);
+});
+
+test('a CPM winner of an exchange pays what the exchange reports, at most its bid', async () => {
+  const lone = await told((draft) => {
+    draft.mechanism = mechanismNumbers.bid;
+    draft.marginPpm = 250_000;
+    draft.candidateVerdict.set([4, 0, 4, 0, 4]);
+  });
+  expect(textOf(lone)).toContain(
+    'pays at most 0.004 USD per impression, its own bid: the exchange clears. Offered: 3.0000 CPM, its value less the margin of 25 %, at least the floor',
+  );
 });
 
 test('an unsold imp, a lone winner', async () => {

@@ -33,33 +33,36 @@ const flagBits = { test: 1, reservation: 2, user: 4 } as const;
 
 /**
  * Signs and reads the tokens of notices. A token is base64url of `body ‖ MAC`: the claims in at most 57 bytes and the ad's
- * id, then HMAC-SHA256 cut to 16 bytes under a key of its kind, so that a token of one kind is never valid as another. One
+ * id, then 16 bytes of an HMAC that belong to its kind alone, so that a token of one kind is never valid as another. One
  * per thread; any pod with the same key reads them.
  */
 export class NoticeSigner {
-  readonly #keys: Readonly<Record<NoticeKind, KeyObject>>;
+  readonly #keys: Readonly<Record<NoticeKind | 'shared', KeyObject>>;
   readonly #bytes = Buffer.alloc(bodyBytesMax + macBytes);
   #end = 0;
 
   /** `key`: at least 16 secret bytes; each kind's key is derived from it. */
   constructor(key: Uint8Array) {
     if (key.length < 16) throw new RangeError('A key for notices has at least 16 bytes.');
-    const derived = (kind: NoticeKind): KeyObject =>
-      createSecretKey(createHmac('sha256', key).update(`gavelin notice ${kind} v${formatVersion}`).digest());
-    this.#keys = Object.fromEntries(noticeKinds.map((kind) => [kind, derived(kind)])) as Record<NoticeKind, KeyObject>;
+    const derived = (use: string): KeyObject =>
+      createSecretKey(createHmac('sha256', key).update(`gavelin notice ${use} v${formatVersion}`).digest());
+    this.#keys = Object.fromEntries(['shared', ...noticeKinds].map((use) => [use, derived(use)])) as Record<
+      NoticeKind | 'shared',
+      KeyObject
+    >;
   }
 
-  /** The tokens of one bid, in about 16 µs: five HMACs of 1.6 and their base64url. Times are cut to whole milliseconds, amounts must be integers below 2^48. */
+  /** The tokens of one bid, in about 6 µs: two HMACs and five texts. Times are cut to whole ms, amounts are integers below 2^48. */
   sign(claims: NoticeClaims): NoticeTokens {
     this.#writeBody(claims);
-    const [win, bill, loss, view] = [
-      this.#sealed('win'),
-      this.#sealed('bill'),
-      this.#sealed('loss'),
-      this.#sealed('view'),
-    ];
+    const end = this.#end;
+    const macs = this.#sharedMacs(this.#bytes.subarray(0, end));
+    const shared = sharedKinds.map((_, place) => {
+      macs.copy(this.#bytes, end, place * macBytes, (place + 1) * macBytes);
+      return this.#bytes.toString('base64url', 0, end + macBytes);
+    });
     this.#writeUrl(claims.clickUrl);
-    return new BidTokens(this, claims, win, bill, loss, view, this.#sealed('click'));
+    return new BidTokens(this, claims, shared, this.#sealed('click'));
   }
 
   /** One token alone. */
@@ -129,9 +132,21 @@ export class NoticeSigner {
   }
 
   #macOf(kind: NoticeKind, body: Uint8Array): Buffer {
+    const place = sharedKinds.indexOf(kind);
+    if (place >= 0) return this.#sharedMacs(body).subarray(place * macBytes, (place + 1) * macBytes);
     return createHmac('sha256', this.#keys[kind]).update(body).digest().subarray(0, macBytes);
   }
+
+  #sharedMacs(body: Uint8Array): Buffer {
+    return createHmac('sha512', this.#keys.shared).update(body).digest();
+  }
 }
+
+/**
+ * Kinds whose tokens say the same: one HMAC-SHA512 makes the MACs of all four, 16 of its 64 bytes each. Parts of a pseudorandom
+ * output tell nothing of one another, so these are as good as four MACs under four keys, for the price of one.
+ */
+const sharedKinds: readonly NoticeKind[] = ['win', 'bill', 'loss', 'view'];
 
 /** The conversion's token is made when it is read: no bid carries it, only the answer to a click does. */
 class BidTokens implements NoticeTokens {
@@ -143,21 +158,10 @@ class BidTokens implements NoticeTokens {
   readonly view: string;
   readonly click: string;
 
-  constructor(
-    signer: NoticeSigner,
-    claims: NoticeClaims,
-    win: string,
-    bill: string,
-    loss: string,
-    view: string,
-    click: string,
-  ) {
+  constructor(signer: NoticeSigner, claims: NoticeClaims, shared: readonly string[], click: string) {
     this.#signer = signer;
     this.#claims = claims;
-    this.win = win;
-    this.bill = bill;
-    this.loss = loss;
-    this.view = view;
+    [this.win, this.bill, this.loss, this.view] = shared as [string, string, string, string];
     this.click = click;
   }
 

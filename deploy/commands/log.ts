@@ -73,7 +73,9 @@ export async function runExplain(words: readonly string[], env: Environment): Pr
       process.stderr.write(`The event log holds no auction ${id}.\n`);
       return 1;
     case 'explained':
-      process.stdout.write(words.includes('--json') ? `${JSON.stringify(answer.facts)}\n` : `${answer.text}\n`);
+      process.stdout.write(
+        words.includes('--json') ? `${JSON.stringify(answer.facts)}\n` : `${answer.text.trimEnd()}\n`,
+      );
       return 0;
   }
 }

@@ -1,5 +1,7 @@
 import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { replayLog } from '#training-bridge/replay.ts';
 import { smallDataDir, startSmallPod } from '../support/small-demo.ts';
 
 type Spend = {
@@ -55,5 +57,8 @@ test('after kill -9 every acknowledged bill is still charged once, the rest of t
   const repeated = (await second.metrics()).get('gavelin_notices_repeated_total') ?? 0;
   expect(repeated).toBeGreaterThanOrEqual(acknowledged);
   await second.stop();
+  const replayed = await replayLog(join(dataDir, 'event-log'));
+  expect(replayed).toMatchObject({ mismatchCount: 0, ledgerMismatchCount: 0 });
+  expect(replayed.sold).toBeGreaterThanOrEqual(acknowledged);
   rmSync(dataDir, { recursive: true, force: true });
 });

@@ -166,7 +166,7 @@ export class FlightDesk {
   }
 
   #end(flight: Flight, nowMs: number): void {
-    const { admission, flights, telemetry } = this.#context;
+    const { admission, flights } = this.#context;
     // Who fell to a cheaper rung on the way says nothing about the cost of either.
     if (flight.rung === flight.entryRung)
       admission.served(flight.rung, nowMs - flight.startedMs - flight.queueWaitMs, nowMs);

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseBidRequest } from '#server/openrtb-request.ts';
-import { catalogOf, Edge } from '../support/edge.ts';
+import { Edge } from '../support/edge.ts';
+import { catalogOf } from '../support/small-catalog.ts';
 
 const researchData = process.env['GAVELIN_RESEARCH_DATA'];
 if (researchData === undefined) {

@@ -1,7 +1,8 @@
 import { afterEach, expect, test } from 'vitest';
 import { mechanismNumbers } from '#auction/mechanisms.ts';
 import { surfaceNumbers } from '#training-bridge/event-records.ts';
-import { catalogOf, Edge, type EdgeOptions } from '../support/edge.ts';
+import { Edge, type EdgeOptions } from '../support/edge.ts';
+import { catalogOf } from '../support/small-catalog.ts';
 
 const edges: Edge[] = [];
 async function start(options: EdgeOptions = {}): Promise<Edge> {

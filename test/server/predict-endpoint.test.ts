@@ -2,7 +2,8 @@ import { afterEach, expect, test } from 'vitest';
 import { Callers, defaultCaller } from '#server/callers.ts';
 import { rungNames } from '#server/rungs.ts';
 import { surfaceNumbers } from '#training-bridge/event-records.ts';
-import { bidBody, catalogOf, Edge, type EdgeOptions } from '../support/edge.ts';
+import { Edge, type EdgeOptions } from '../support/edge.ts';
+import { bidBody, catalogOf } from '../support/small-catalog.ts';
 
 const edges: Edge[] = [];
 async function start(options: EdgeOptions = {}): Promise<Edge> {

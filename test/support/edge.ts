@@ -22,7 +22,7 @@ import { healthRoutes } from '#server/health-endpoints.ts';
 import type { HttpListener, ListeningHttp } from '#server/http-listener.ts';
 import { noticeRoutes } from '#server/notice-endpoint.ts';
 import { NoticeSigner } from '#server/notice-tokens.ts';
-import type { ScoringPort, ServingModel } from '#server/pipeline-ports.ts';
+import type { ServingModel } from '#server/pipeline-ports.ts';
 import { PredictEndpoint } from '#server/predict-endpoint.ts';
 import { type Rates, usdOnly } from '#server/rates.ts';
 import { Retrieval } from '#server/retrieval.ts';
@@ -31,6 +31,8 @@ import { uwsListener } from '#server/uws-listener.ts';
 import { decodeAuction } from '#training-bridge/auction-decoder.ts';
 import { AuctionEncoder } from '#training-bridge/auction-encoder.ts';
 import type { AuctionDraft, NoticeRecord } from '#training-bridge/event-records.ts';
+import { smallCatalog } from './small-catalog.ts';
+import { StandInScoring } from './stand-in-scoring.ts';
 
 export type EdgeOptions = {
   readonly listener?: HttpListener;
@@ -340,151 +342,4 @@ export class Edge {
     if (this.errors.length > 0) throw new AggregateError(this.errors, String(this.errors[0]));
     if (this.admission.inFlight !== 0) throw new Error(`${this.admission.inFlight} requests never ended`);
   }
-}
-
-/** Slots of the ring, answered after a while with the probabilities that the test set. */
-class StandInScoring implements ScoringPort {
-  readonly #click: (row: number) => number;
-  readonly #delayMs: number;
-  readonly #finish: (slot: number) => void;
-  readonly #now: () => number;
-  readonly #slots = new Map<number, { count: number; ids: Int32Array; claimedMs: number }>();
-  readonly #user = new Float32Array(userDimension);
-  readonly #cross = new Float32Array(1000 * crossDimension);
-  #next = 0;
-
-  constructor(click: (row: number) => number, delayMs: number, finish: (slot: number) => void, now: () => number) {
-    this.#click = click;
-    this.#delayMs = delayMs;
-    this.#finish = finish;
-    this.#now = now;
-  }
-
-  begin(rowCount: number): number {
-    const slot = this.#next++;
-    this.#slots.set(slot, { count: rowCount, ids: new Int32Array(rowCount), claimedMs: this.#now() });
-    return slot;
-  }
-  userOf(): Float32Array {
-    return this.#user;
-  }
-  adIdsOf(slot: number): Int32Array {
-    return this.#slots.get(slot)!.ids;
-  }
-  crossOf(): Float32Array {
-    return this.#cross;
-  }
-  submit(slot: number): void {
-    // Half of the time it waits, half of it is scored.
-    this.#slots.get(slot)!.claimedMs = this.#now() + (Number.isFinite(this.#delayMs) ? this.#delayMs / 2 : 0);
-    if (this.#delayMs === 0) setImmediate(() => this.#finish(slot));
-    else if (Number.isFinite(this.#delayMs)) setTimeout(() => this.#finish(slot), this.#delayMs);
-  }
-  logitsOf(slot: number): Float32Array {
-    const { ids, count } = this.#slots.get(slot)!;
-    const logits = new Float32Array(count * 2);
-    for (let index = 0; index < count; index++) {
-      logits[index * 2] = this.#click(ids[index]!);
-      logits[index * 2 + 1] = 0.1;
-    }
-    return logits;
-  }
-  claimedMsOf(slot: number): number {
-    return this.#slots.get(slot)!.claimedMs;
-  }
-  release(slot: number): void {
-    this.#slots.delete(slot);
-  }
-  predictedWaitMs(): number {
-    return 0;
-  }
-}
-
-type LineItem = {
-  readonly id: string;
-  readonly priceType: 'CPM' | 'CPC' | 'CPA';
-  readonly bidNanos: number;
-  readonly creative: Readonly<Record<string, unknown>>;
-  readonly advertiser?: string;
-  readonly more?: Readonly<Record<string, unknown>>;
-};
-
-/** A catalog in the words of its file. An advertiser per line item unless named; its domain is `ADVERTISER.example`. */
-export function catalogOf(lineItems: readonly LineItem[]): object {
-  const advertisers = [...new Set(lineItems.map(({ id, advertiser }) => advertiser ?? `adv-${id}`))];
-  return {
-    version: 1,
-    currency: 'USD',
-    advertisers: advertisers.map((id) => ({ id, name: `The ${id}`, domain: `${id}.example`, category: 'IAB2' })),
-    line_items: lineItems.map(({ id, priceType, bidNanos, advertiser, more }) => ({
-      id,
-      campaign_id: `c-${id}`,
-      advertiser_id: advertiser ?? `adv-${id}`,
-      status: 'active',
-      price_type: priceType,
-      bid_nanos: bidNanos,
-      budget_nanos: 100_000_000_000,
-      pacing: 'asap',
-      prior_click: 0.01,
-      prior_conversion: 0.1,
-      creative_ids: [`cr-${id}`],
-      ...more,
-    })),
-    creatives: lineItems.map(({ id, creative, advertiser }) => ({
-      id: `cr-${id}`,
-      format: 'banner',
-      width: 300,
-      height: 250,
-      image_url: `https://cdn.example/${id}.jpg?a=1&b=%222%22`,
-      domain: `${advertiser ?? `adv-${id}`}.example`,
-      categories: ['IAB2-3'],
-      secure: true,
-      landing_url: `https://shop.example/${id}?x=1&y=2#z`,
-      ...creative,
-    })),
-  };
-}
-
-/** One or two line items of every kind; the CPM banner is the dearest of its size. */
-export function smallCatalog(): object {
-  return catalogOf([
-    { id: 'cpm', priceType: 'CPM', bidNanos: 2_000_000, creative: {} },
-    { id: 'cpc', priceType: 'CPC', bidNanos: 50_000_000, creative: {} },
-    { id: 'small', priceType: 'CPC', bidNanos: 50_000_000, creative: { width: 320, height: 50 } },
-    {
-      id: 'film',
-      priceType: 'CPM',
-      bidNanos: 5_000_000,
-      creative: {
-        format: 'video',
-        width: 640,
-        height: 360,
-        image_url: undefined,
-        video_url: 'https://cdn.example/film.mp4?a=1&b=2',
-        duration_ms: 15_000,
-        mimes: ['video/mp4'],
-        protocols: [2, 3, 7],
-      },
-    },
-    {
-      id: 'feed',
-      priceType: 'CPC',
-      bidNanos: 60_000_000,
-      creative: { format: 'native', width: 1200, height: 627, title: 'A "fine" <offer> & more' },
-    },
-  ]);
-}
-
-export const banner = { w: 300, h: 250 };
-
-/** A plain request for one 300x250 banner from an unknown user. */
-export function bidBody(change: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
-  return {
-    id: 'r1',
-    imp: [{ id: '1', banner }],
-    site: { domain: 'news.example', cat: ['IAB12'] },
-    device: { geo: { country: 'USA' }, devicetype: 4, os: 'iOS' },
-    tmax: 2000,
-    ...change,
-  };
 }

@@ -90,7 +90,7 @@ export class DeepTrainer {
     return new DeepTrainer(set, hyper, random, { user, ad }, shape, session);
   }
 
-  /** Learns `count` rows of `order` from `start`; `cross` holds their cross features, one after another. Returns the sums of the losses. */
+  /** Learns `count` rows of `order` from `start`; `cross` holds their cross features. Returns the weighted mean losses. */
   async step(
     order: Uint32Array,
     start: number,

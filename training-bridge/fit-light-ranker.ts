@@ -217,6 +217,34 @@ export class LightRankerTrainer {
     this.#followBias();
   }
 
+  /** Ends learning: an id that no row had counts as an average one of its field, for each category and advertiser too. */
+  finish(): void {
+    const layout = this.#layout;
+    const { user, ad, context } = this.#set.schema;
+    const sides = [
+      [user.slice(1), layout.user],
+      [ad, layout.ad],
+      [context, layout.context],
+    ] as const;
+    for (const ftrl of [this.#click, this.#conversion]) {
+      for (const [fields, places] of sides) {
+        for (const [index, { size, width }] of fields.entries()) {
+          const { main, byCategory } = places[placeCount(fields.slice(0, index))]!;
+          // In a field of several places 0 is an empty one, not an id.
+          const first = width > 1 ? 1 : 0;
+          ftrl.fillUnseen(main + first, size - first, 1);
+          if (byCategory < 0) continue;
+          for (let category = 0; category < layout.categoryCount; category++)
+            ftrl.fillUnseen(byCategory + first * layout.categoryCount + category, size - first, layout.categoryCount);
+        }
+      }
+      for (const { start, size } of layout.advertiserCrosses) {
+        for (let advertiser = 0; advertiser < layout.advertiserCount; advertiser++)
+          ftrl.fillUnseen(start + advertiser, size, layout.advertiserCount);
+      }
+    }
+  }
+
   /** A copy of the weights as a bundle holds them. */
   weights(): LightRankerWeights {
     const copy = (head: RankerHead): RankerHead => ({

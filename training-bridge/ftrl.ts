@@ -65,6 +65,24 @@ export class Ftrl {
       weights[slot] = -excess / ((beta + root) / alpha + l2);
     }
   }
+
+  /**
+   * Ends learning for a column of slots (`count` of them, `stride` apart): those that no row had get the mean of the others, weighted
+   * by how much each was learnt from. What is always there shares the level with the bias, so 0 would not be an average value.
+   */
+  fillUnseen(start: number, count: number, stride: number): void {
+    const { weights } = this;
+    const n = this.#n;
+    let sum = 0;
+    let total = 0;
+    for (let index = 0; index < count; index++) {
+      sum += n[start + index * stride]! * weights[start + index * stride]!;
+      total += n[start + index * stride]!;
+    }
+    if (total === 0) return;
+    for (let index = 0; index < count; index++)
+      if (n[start + index * stride] === 0) weights[start + index * stride] = sum / total;
+  }
 }
 
 export function sigmoid(logit: number): number {

@@ -1,5 +1,4 @@
 import {
-  calibratedRungs,
   type CalibrationSet,
   type Calibrator,
   CompiledCalibrator,
@@ -15,17 +14,18 @@ import { fitCalibrator } from './fit-calibration.ts';
 import { crossPlace, LightRankerTrainer } from './fit-light-ranker.ts';
 import type { ImpressionSet } from './impression-set.ts';
 import { TrainerError } from './trainer-errors.ts';
-import { type Quality, qualityOf } from './training-metrics.ts';
+import { type HeadNumber, ScoredRows } from './scored-rows.ts';
+import { areaUnderCurve, type Quality, qualityOf } from './training-metrics.ts';
 import { type RowRange, shuffledRows, splitRows } from './training-rows.ts';
 
 export type TrainingOptions = {
   /** The same seed, rows and machine give the same model to the last bit. */
   readonly seed: number;
-  /** `done` of `total` rows of the step `what`: "training", then "calibrating". */
+  /** `done` of `total` rows of the step `what`: "training", then "scoring". */
   readonly onProgress?: (done: number, total: number, what: string) => void;
   /** Share of the rows, the last ones, that the figures are from. */
   readonly checkShare?: number;
-  /** Share of the rows before those, on which the calibrators are fitted. */
+  /** Share of the rows before those, which only calibrate. */
   readonly calibrateShare?: number;
   /** Stops between two batches with `TRAINING_STOPPED`. */
   readonly signal?: AbortSignal;
@@ -47,11 +47,14 @@ export async function trainModel(set: ImpressionSet, options: TrainingOptions): 
   const light = new LightRankerTrainer(set, split.train);
   const deep = await DeepTrainer.create(set, hyper, random);
   try {
-    await learn(set, split.train, light, deep, hyper, random, options);
+    const scored = new ScoredRows(set, split.calibrate.to - split.calibrate.from);
+    await learn(split.train, light, deep, hyper, random, options);
+    light.finish();
     deep.finish();
-    const calibrateLogits = await score(split.calibrate, light, deep, hyper.batchRows, options, 0);
-    const calibration = calibrators(set, split.calibrate, calibrateLogits);
-    const checkLogits = await score(split.check, light, deep, hyper.batchRows, options, 1);
+    await score(split.calibrate, light, deep, hyper.batchRows, options, scored);
+    const calibration = calibrators(scored);
+    const exam = new ScoredRows(set, split.check.to - split.check.from);
+    await score(split.check, light, deep, hyper.batchRows, options, exam);
     const parts = exportedParts(deep);
     return {
       schema: set.schema,
@@ -60,7 +63,7 @@ export async function trainModel(set: ImpressionSet, options: TrainingOptions): 
       calibration,
       golden: await goldenRows(set, split.check, parts, deep, light),
       window: { fromMs: set.timeMs[0]!, toMs: set.timeMs[split.train.to - 1]!, rows: split.train.to },
-      metrics: metricsOf(set, split.check, checkLogits, calibration),
+      metrics: metricsOf(exam, calibration),
       ...(options.parent === undefined ? {} : { parent: options.parent }),
     };
   } finally {
@@ -69,7 +72,6 @@ export async function trainModel(set: ImpressionSet, options: TrainingOptions): 
 }
 
 async function learn(
-  set: ImpressionSet,
   train: RowRange,
   light: LightRankerTrainer,
   deep: DeepTrainer,
@@ -89,97 +91,55 @@ async function learn(
   }
 }
 
-/** Logits of a range under both rankers. */
-type Scored = {
-  readonly deep: readonly [Float32Array, Float32Array];
-  readonly light: readonly [Float32Array, Float32Array];
-};
-
+/** Scores a range with the finished model. */
 async function score(
   range: RowRange,
   light: LightRankerTrainer,
   deep: DeepTrainer,
   batchRows: number,
   { onProgress, signal }: TrainingOptions,
-  part: 0 | 1,
-): Promise<Scored> {
+  scored: ScoredRows,
+): Promise<void> {
   const rows = Uint32Array.from({ length: range.to - range.from }, (_, index) => range.from + index);
   const cross = new Float32Array(batchRows * crossPlace.width);
   const logits = new Float32Array(2 * batchRows);
-  const column = (): Float32Array => new Float32Array(rows.length);
-  const scored: Scored = { deep: [column(), column()], light: [column(), column()] };
   for (let start = 0; start < rows.length; start += batchRows) {
     if (signal?.aborted === true) throw new TrainerError('TRAINING_STOPPED');
     const count = Math.min(batchRows, rows.length - start);
-    for (let index = 0; index < count; index++) {
-      const at = index * crossPlace.width;
-      light.crossInto(cross, at, rows[start + index]!);
-      scored.light[0][start + index] = cross[at + crossPlace.clickLogit]!;
-      scored.light[1][start + index] = cross[at + crossPlace.conversionLogit]!;
-    }
+    for (let index = 0; index < count; index++) light.crossInto(cross, index * crossPlace.width, rows[start + index]!);
     await deep.score(rows, start, count, cross, logits);
-    for (let index = 0; index < count; index++) {
-      scored.deep[0][start + index] = logits[2 * index]!;
-      scored.deep[1][start + index] = logits[2 * index + 1]!;
-    }
-    onProgress?.(part * rows.length + start + count, 2 * rows.length, 'calibrating');
+    scored.add(rows, start, count, cross, logits);
+    onProgress?.(start + count, rows.length, 'scoring');
   }
-  return scored;
 }
 
-/** Rows of a head: every row for a click, the clicked ones for a conversion. */
-function headRows(set: ImpressionSet, { from, to }: RowRange, head: 0 | 1): Uint32Array {
-  const rows = Uint32Array.from({ length: to - from }, (_, index) => from + index);
-  return head === 0 ? rows : rows.filter((row) => set.click[row] === 1);
-}
-
-function columnsOf(set: ImpressionSet, range: RowRange, head: 0 | 1, logits: Float32Array) {
-  const rows = headRows(set, range, head);
-  const outcome = head === 0 ? set.click : set.conversion;
-  return {
-    logits: Float32Array.from(rows, (row) => logits[row - range.from]!),
-    outcomes: Uint8Array.from(rows, (row) => outcome[row]!),
-    weights: Float32Array.from(rows, (row) => set.weight[row]!),
-  };
-}
-
-function calibrators(set: ImpressionSet, range: RowRange, scored: Scored): CalibrationSet {
-  const fitted = (head: 0 | 1): HeadCalibrators => {
-    const deep = fitCalibrator(columnsOf(set, range, head, scored.deep[head]));
-    const light = fitCalibrator(columnsOf(set, range, head, scored.light[head]));
+function calibrators(scored: ScoredRows): CalibrationSet {
+  const fitted = (head: HeadNumber): HeadCalibrators => {
+    const deep = fitCalibrator(scored.columns('deep', head));
+    const light = fitCalibrator(scored.columns('light', head));
     // "reduced" scores fewer candidates with the same head: the same logit means the same there.
-    const byRung: Readonly<Record<(typeof calibratedRungs)[number], Calibrator>> = {
-      full: deep,
-      reduced: deep,
-      'light-ranker': light,
-    };
-    return byRung;
+    return { full: deep, reduced: deep, 'light-ranker': light };
   };
   return { id: '', heads: { click: fitted(0), conversion: fitted(1) } };
 }
 
-function metricsOf(
-  set: ImpressionSet,
-  range: RowRange,
-  scored: Scored,
-  { heads }: CalibrationSet,
-): Record<string, number> {
+function metricsOf(exam: ScoredRows, { heads }: CalibrationSet): Record<string, number> {
   const metrics: Record<string, number> = {};
-  const note = (name: string, calibrator: Calibrator, head: 0 | 1, logits: Float32Array): void => {
+  const note = (name: string, calibrator: Calibrator, ranker: 'deep' | 'light', head: HeadNumber): void => {
     const compiled = new CompiledCalibrator(calibrator);
-    const { logits: each, outcomes, weights } = columnsOf(set, range, head, logits);
-    const probabilities = Float64Array.from(each, (logit) => compiled.q30(logit) / 2 ** 30);
+    const { logits, outcomes, weights } = exam.columns(ranker, head);
+    const probabilities = Float64Array.from(logits, (logit) => compiled.q30(logit) / 2 ** 30);
     const quality = qualityOf(probabilities, outcomes, weights);
     for (const [what, value] of Object.entries(quality) as [keyof Quality, number][])
       if (Number.isFinite(value)) metrics[`${name}_${metricWords[what]}`] = value;
     // Calibration may tie logits that were apart: the order is the model's own.
-    const ranking = qualityOf(Float64Array.from(each, logistic), outcomes, weights).auc;
+    const ranking = areaUnderCurve(logits, outcomes);
     if (Number.isFinite(ranking)) metrics[`${name}_auc`] = ranking;
   };
-  note('click', heads.click.full, 0, scored.deep[0]);
-  note('conversion', heads.conversion.full, 1, scored.deep[1]);
-  note('light_click', heads.click['light-ranker'], 0, scored.light[0]);
-  note('light_conversion', heads.conversion['light-ranker'], 1, scored.light[1]);
+  note('click', heads.click.full, 'deep', 0);
+  note('conversion', heads.conversion.full, 'deep', 1);
+  note('light_click', heads.click['light-ranker'], 'light', 0);
+  note('light_conversion', heads.conversion['light-ranker'], 'light', 1);
   return metrics;
 }
 
@@ -193,7 +153,3 @@ const metricWords: Readonly<Record<keyof Quality, string>> = {
   ratioLow: 'ratio_low',
   ratioHigh: 'ratio_high',
 };
-
-function logistic(logit: number): number {
-  return 1 / (1 + Math.exp(-logit));
-}

@@ -45,3 +45,15 @@ test('a feature that says nothing keeps exactly no weight under L1', () => {
   const idle = ftrl.weights.subarray(1).filter((weight) => weight === 0).length;
   expect(idle).toBeGreaterThan(970);
 });
+
+test('what was never seen becomes an average of what was, weighted by how much it taught; the seen keep their weights', () => {
+  const ftrl = new Ftrl(6, { alpha: 0.1, beta: 1, l1: 0, l2: 0 });
+  for (let times = 0; times < 30; times++) ftrl.update(Uint32Array.of(0), 1, -0.5);
+  ftrl.update(Uint32Array.of(2), 1, 0.5);
+  const [often = 0, , once = 0] = ftrl.weights;
+  ftrl.fillUnseen(0, 3, 2);
+  // Σ g²: 30 × 0.25 and 1 × 0.25.
+  expect(ftrl.weights[4]).toBeCloseTo((30 * often + once) / 31, 6);
+  expect([ftrl.weights[0], ftrl.weights[2]]).toEqual([often, once]);
+  expect([ftrl.weights[1], ftrl.weights[3], ftrl.weights[5]]).toEqual([0, 0, 0]);
+});

@@ -41,7 +41,7 @@ test('counts every row once, in order', () => {
   const training = steps.filter(([, , what]) => what === 'training').map(([done]) => done);
   expect(training.at(-1)).toBe(32_000);
   expect(training.toSorted((left, right) => left - right)).toEqual(training);
-  expect(steps.at(-1)).toEqual([8000, 8000, 'calibrating']);
+  expect(steps.at(-1)).toEqual([4000, 4000, 'scoring']);
 });
 
 test('the same seed gives the same model to the last bit, another seed another', async () => {

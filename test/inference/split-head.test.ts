@@ -97,6 +97,30 @@ describe('the split head', () => {
     }
   });
 
+  test('equals it in chunks of one row, as golden rows are checked', async () => {
+    const input = rows(300, 1, 13);
+    const got = await splitLogits(input, 300);
+    for (let row = 0; row < 300; row++) {
+      const expected = headLogits(
+        weights,
+        slice(input.users, row, servedDims.user),
+        slice(vectors, input.ids[row]!, servedDims.ad),
+        slice(input.cross, row, servedDims.cross),
+      );
+      for (const [head, value] of expected.entries())
+        expect(Math.abs(got[row * 2 + head]! - value)).toBeLessThanOrEqual(1e-5);
+    }
+  });
+
+  test('keeps 1,408 bytes per ad, the vector first', () => {
+    expect(split.tables[0]).toEqual({ name: 'ad_vector', width: servedDims.ad });
+    expect(split.tables.reduce((bytes, { width }) => bytes + 4 * width, 0)).toBe(1408);
+  });
+
+  test.each([{ heads: 3 }, { cross: 15 }])('refuses a head of another shape: %o', (other) => {
+    expect(() => splitHead({ ...weights, dims: { ...servedDims, ...other } })).toThrow(RangeError);
+  });
+
   test('does not let batch mates change a score', async () => {
     const alone = rows(1, 16, 11);
     const mates = rows(3, 16, 12);

@@ -198,7 +198,17 @@ export class BudgetLedger {
     return true;
   }
 
-  /** Main thread, about once a second: gives back what has expired; returns how many. */
+  /**
+   * Main thread, about once a second: gives back what has expired, oldest first, and stops at the first that has not; returns how
+   * many. Costs what has expired, where `expire` looks at every slot (5 ms for half a million).
+   */
+  expireOldest(nowMs: number): number {
+    let count = 0;
+    for (; this.#reservations.closeOldest(nowMs) >= 0; count++) this.#returnClosed();
+    return count;
+  }
+
+  /** Main thread, about once a minute: the same for all, whatever their order. */
   expire(nowMs: number): number {
     let count = 0;
     let slot = this.#reservations.closeExpired(0, nowMs);

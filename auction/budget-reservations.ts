@@ -27,6 +27,8 @@ export class BudgetReservations {
   readonly #lineItems: Uint32Array;
   readonly #nanos: Float64Array;
   readonly #expiresMs: Float64Array;
+  /** Reservations made before the oldest that may still live, counted like the word at the end of the stamps. */
+  #oldest = 0;
   /** Of the last `close` that returned true, and of the last expired one. */
   closedLineItem = 0;
   closedNanos = 0;
@@ -88,6 +90,26 @@ export class BudgetReservations {
     this.closedLineItem = holder;
     this.closedNanos = nanos;
     return true;
+  }
+
+  /**
+   * The next reservation that has expired, in the order in which they were made; −1: the oldest that lives has not. Looks at what
+   * was made since the last call instead of at every slot; a reservation that outlives its successors holds them up until
+   * `closeExpired` finds them. One thread asks.
+   */
+  closeOldest(nowMs: number): number {
+    const stamps = this.#stamps;
+    const made = Atomics.load(stamps, this.capacity) >>> 0;
+    if ((made - this.#oldest) >>> 0 > this.capacity) this.#oldest = (made - this.capacity) >>> 0;
+    for (; this.#oldest !== made; this.#oldest = (this.#oldest + 1) >>> 0) {
+      const slot = this.#oldest % this.capacity;
+      const stamp = Atomics.load(stamps, slot);
+      const state = stamp & stateMask;
+      if (state === 0) continue;
+      if (state !== live || this.#expiresMs[slot]! > nowMs) return -1;
+      if (this.close(slot, stamp, -1)) return slot;
+    }
+    return -1;
   }
 
   /** The next slot from `from` on whose reservation had expired and is now closed (see `closedNanos`); −1 at the end. */

@@ -122,7 +122,7 @@ export class PodMarket {
       this.#day = day;
       this.ledger.startDay();
     }
-    this.ledger.expire(nowMs);
+    this.ledger.expireOldest(nowMs);
     this.ledger.decayExpected(nowMs);
     const { lineItemCount, liPacesEvenly } = this.catalog;
     this.#pacing.tick(nowMs, lineItemCount, liPacesEvenly, auctionCount - this.#auctionsBefore);
@@ -131,6 +131,7 @@ export class PodMarket {
 
   /** About once a minute: forgets what has expired, and lets rows of withdrawn ads be used again. */
   tidy(nowMs: number): void {
+    this.ledger.expire(nowMs);
     this.seen.sweep(nowMs);
     this.writer.reclaim(nowMs, reclaimMsMin);
   }

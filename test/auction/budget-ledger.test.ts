@@ -206,6 +206,31 @@ test('when the slots run out bids are refused, and nothing is lost', () => {
   expect(ledger.snapshot(lineItem).availableNanos).toBe(1000n);
 });
 
+test('what expires is given back oldest first, and what outlives its successors by the look at all', () => {
+  const ledger = newLedger(1000, 16);
+  for (let turn = 0; turn < 5; turn++) {
+    const nowMs = turn * 100;
+    const first = ledger.reserve(lineItem, 10, nowMs + 10);
+    ledger.reserve(lineItem, 20, nowMs + 20);
+    const third = ledger.reserve(lineItem, 30, nowMs + 30);
+    expect(ledger.expireOldest(nowMs + 9)).toBe(0);
+    ledger.settle(lineItem, 10, first, ledger.generationOf(first));
+    // The first is settled and does not hold up the second; the third is not due.
+    expect(ledger.expireOldest(nowMs + 25)).toBe(1);
+    expect(ledger.release(third, ledger.generationOf(third))).toBe(true);
+    expect(ledger.expireOldest(nowMs + 99)).toBe(0);
+    expect(ledger.snapshot(lineItem).reservedNanos).toBe(0n);
+    checkLaws(ledger);
+  }
+  ledger.reserve(lineItem, 40, 5000);
+  ledger.reserve(lineItem, 50, 1000);
+  expect(ledger.expireOldest(2000)).toBe(0);
+  expect(ledger.expire(2000)).toBe(1);
+  expect(ledger.snapshot(lineItem).reservedNanos).toBe(40n);
+  expect(ledger.expireOldest(5000)).toBe(1);
+  checkLaws(ledger);
+});
+
 test('expected spend counts against what may still be sold, and fades to nothing', () => {
   const ledger = newLedger();
   ledger.decayExpected(0);

@@ -49,7 +49,8 @@ function run({
     else if (draw < 0.8) settle(lineItem, price, -1, 0);
     else if (draw < 0.85) settle(lineItem, price, Math.floor(random() * 2000), Math.floor(random() * 100) * 4 + 2);
     else if (draw < 0.9) ledger.expectSpend(lineItem, price);
-    else if (draw < 0.95) ledger.expire(round);
+    else if (draw < 0.92) ledger.expire(round);
+    else if (draw < 0.95) ledger.expireOldest(round);
     else {
       const bill = Math.floor(random() * sharedBillCount);
       if (seen.add(7, bill, 1e9, 0)) firstDeliveries++;

@@ -2,6 +2,7 @@ import { AuctionDecider } from '#auction/auction-decision.ts';
 import type { BudgetLedger } from '#auction/budget-ledger.ts';
 import type { Catalog } from '#auction/catalog.ts';
 import { expectedValueNanos } from '#auction/expected-value.ts';
+import { mechanismNumbers } from '#auction/mechanisms.ts';
 import type { PacingRates } from '#auction/pacing.ts';
 import { type AuctionDraft, verdictBits } from '#training-bridge/event-records.ts';
 import { flightCandidateMax } from './flight.ts';
@@ -39,25 +40,38 @@ export class Auctioneer implements AuctionPort {
   }
 
   decide(draft: AuctionDraft): void {
-    const { catalog, ledger } = this.#context;
     draft.impReservation.fill(noReservation);
     draft.impReservedNanos.fill(0);
-    // A candidate whose budget cannot pay for one more event does not compete; the reservation of the winner is what counts.
-    for (let index = 0; index < draft.candidateCount; index++) {
-      const lineItem = catalog.adLineItem[draft.candidateAdRow[index]!]!;
-      if (ledger.spendableNanos(lineItem) < draft.candidateBidNanos[index]!)
-        draft.candidateVerdict[index]! |= verdictBits.budget;
+    // Who cannot pay for one more event does not compete. Where only the winner's own bid counts it is enough to ask the winner.
+    const { mechanism } = draft;
+    if (mechanism !== mechanismNumbers.bid && mechanism !== mechanismNumbers.first) {
+      for (let index = 0; index < draft.candidateCount; index++) {
+        if (!this.#canPay(draft, index)) draft.candidateVerdict[index]! |= verdictBits.budget;
+      }
     }
     this.#draft = draft;
-    // A test auction takes nothing from a budget.
-    this.#decider.decide(draft, catalog.adAdvertiser, draft.test ? undefined : this.#onWin, this.#onLose);
+    this.#decider.decide(draft, this.#context.catalog.adAdvertiser, this.#onWin, this.#onLose);
     this.#draft = undefined;
+  }
+
+  #canPay(draft: AuctionDraft, candidate: number): boolean {
+    const { catalog, ledger } = this.#context;
+    return (
+      ledger.spendableNanos(catalog.adLineItem[draft.candidateAdRow[candidate]!]!) >=
+      draft.candidateBidNanos[candidate]!
+    );
   }
 
   /** CPM holds its bid until bill or loss; CPC and CPA hold nothing, but what they will probably cost is kept in mind. */
   readonly #onWin = (imp: number, candidate: number): boolean => {
     const { catalog, ledger, telemetry, now } = this.#context;
     const draft = this.#draft!;
+    if (!this.#canPay(draft, candidate)) {
+      telemetry.count(counterIndex.budget_refused);
+      return false;
+    }
+    // A test auction takes nothing from a budget.
+    if (draft.test) return true;
     const lineItem = catalog.adLineItem[draft.candidateAdRow[candidate]!]!;
     const bidNanos = draft.candidateBidNanos[candidate]!;
     const priceType = draft.candidatePriceType[candidate]!;

@@ -22,6 +22,7 @@ import type { RequestFault } from './bid-request.ts';
 import type { CallerDefaults } from './callers.ts';
 import { onlyDefaultCaller, readCallers } from './callers.ts';
 import { CandidateStage } from './candidate-stage.ts';
+import { CardCache } from './card-cache.ts';
 import type { Config } from './config.ts';
 import { fileError } from './errors.ts';
 import { FlightPool } from './flight-pool.ts';
@@ -85,6 +86,7 @@ const channel = new LogChannel(data.channel, now);
 const signer = new NoticeSigner(data.noticeKey);
 const userHash = new UserHash();
 const recent = new RecentAuctions(catalog);
+const cards = new CardCache(catalog);
 let model: ServedModel = servedModel(data.model, catalog.adLineItem);
 let port = 0;
 let isDraining = false;
@@ -138,7 +140,7 @@ const context = {
   marginPpm: config.marginPpm,
   safetyMs: config.deadlineSafetyMs,
   qualityExponent: config.qualityExponent,
-  card: (row: number) => catalog.card(row),
+  card: (row: number) => cards.of(row),
   sign: (claims: Parameters<NoticeSigner['sign']>[0]) => signer.sign(claims),
   generationOf: (reservation: number) => ledger.generationOf(reservation),
   publicUrl: () => publicUrl,

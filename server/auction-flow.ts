@@ -24,6 +24,8 @@ export type AuctionFlowContext = {
   readonly candidateCountMax: number;
   readonly precutMax: number;
   readonly mlBudgetMs: number;
+  /** Whether our notice addresses are https: only then can markup of a secure impression tell of a click. */
+  readonly hasSecureNotices: () => boolean;
 };
 
 const lightRung = rungNames.indexOf('light-ranker');
@@ -95,8 +97,10 @@ export class AuctionFlow {
       if (usesRanker) model.ranker.prepare(flight.contextIds, flight.userIds);
       const ranker = usesRanker ? model.ranker : undefined;
       if (isNamed) candidates.takeNamed(flight, ranker);
-      else if (flight.closedImps[imp.index] === 0) candidates.select(flight, imp.index, precut, wanted, ranker);
-      else continue;
+      else if (flight.closedImps[imp.index] === 0) {
+        const tellsClicks = !imp.isSecure || this.#context.hasSecureNotices();
+        candidates.select(flight, imp.index, precut, wanted, ranker, tellsClicks);
+      } else continue;
       const { throttled, capped } = candidates.counts;
       if (throttled > 0) telemetry.count(counterIndex.throttled, throttled);
       if (capped > 0) telemetry.count(counterIndex.capped, capped);

@@ -48,9 +48,17 @@ export class CandidateStage {
 
   /**
    * Appends the best `wanted` candidates of an imp to the flight's draft and returns how many. Without a ranker (rung `prior`)
-   * the line items' own priors rank.
+   * the line items' own priors rank. Where clicks cannot be told (`tellsClicks` false), ads that are paid per click or conversion
+   * would be shown for nothing and are left out.
    */
-  select(flight: Flight, impIndex: number, precut: number, wanted: number, ranker: RankerPort | undefined): number {
+  select(
+    flight: Flight,
+    impIndex: number,
+    precut: number,
+    wanted: number,
+    ranker: RankerPort | undefined,
+    tellsClicks = true,
+  ): number {
     const { draft } = flight;
     const { adLineItem, liPriceType, liBidNanos, liPriorClickQ30, liPriorConversionQ30, liQualityQ30 } = this.#columns;
     const eligible = this.#eligible;
@@ -61,11 +69,16 @@ export class CandidateStage {
     const survivors = this.#survivors;
     const passing = this.#auction.passingPacing(eligible, count, draft.auctionIdLow, survivors);
     let kept = 0;
+    let capped = 0;
     for (let index = 0; index < passing; index++) {
       const place = survivors[index]!;
       const lineItem = adLineItem[eligible[place]!]!;
-      if (flight.cappedCount > 0 && isCapped(flight, lineItem)) continue;
+      if (flight.cappedCount > 0 && isCapped(flight, lineItem)) {
+        capped++;
+        continue;
+      }
       const priceType = liPriceType[lineItem]!;
+      if (priceType !== 0 && !tellsClicks) continue;
       let value = liBidNanos[lineItem]! * liQualityQ30[lineItem]!;
       if (priceType !== 0) {
         value *= ranker === undefined ? liPriorClickQ30[lineItem]! / q30One : quickSigmoid(logits[place]!);
@@ -76,7 +89,7 @@ export class CandidateStage {
     }
     this.counts.eligible = count;
     this.counts.throttled = count - passing;
-    this.counts.capped = passing - kept;
+    this.counts.capped = capped;
     const taken = this.#top.pick(kept, Math.min(wanted, draft.candidateCapacity - draft.candidateCount), this.#places);
     for (let index = 0; index < taken; index++) this.#places[index] = survivors[this.#places[index]!]!;
     this.#append(flight, impIndex, taken);

@@ -100,7 +100,11 @@ function valueOf(
   problems: string[],
 ): number | string {
   if (raw === undefined || raw === '') return setting.default;
-  if (setting.kind === 'text') return raw;
+  if (setting.kind === 'text') {
+    if (setting.env === settings.publicUrl.env && !isBaseUrl(raw))
+      problems.push(`${setting.env}="${raw}" is not an http or https address`);
+    return raw;
+  }
   if (setting.kind === 'choice') {
     if (!setting.choices.includes(raw))
       problems.push(`${setting.env}="${raw}" is not one of ${setting.choices.join(', ')}`);
@@ -111,4 +115,9 @@ function valueOf(
     problems.push(`${setting.env}="${raw}" is not a whole number from ${setting.min} to ${setting.max}`);
   }
   return value;
+}
+
+/** It goes into markup and JSON as it stands: nothing that would have to be escaped there. */
+function isBaseUrl(text: string): boolean {
+  return /^https?:\/\/[\w.:[\]-]+(?:\/[\w./~-]*)?$/u.test(text) && URL.canParse(text);
 }

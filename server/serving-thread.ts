@@ -117,6 +117,7 @@ const flow = new AuctionFlow({
   candidateCountMax: config.candidateCountMax,
   precutMax: config.precutMax,
   mlBudgetMs: config.mlBudgetMs,
+  hasSecureNotices: () => publicUrl.startsWith('https:'),
 });
 
 const context = {

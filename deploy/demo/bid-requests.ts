@@ -24,6 +24,8 @@ const agents = [
 ];
 /** Where consent is needed, most people give it; the rest send no field and are met without a profile. */
 const consentShare = 0.85;
+/** Real pages are nearly all secure. The demo's own notices are plain http, and a secure page could tell of no click: few are. */
+const secureShare = 0.1;
 const consent = acceptAllConsent(Date.UTC(2026, 0, 15));
 const nativeRequest = JSON.stringify({
   ver: '1.2',
@@ -64,7 +66,13 @@ export class OrdinaryRequests {
     const body = {
       id,
       imp: [
-        { id: '1', ...this.#slot(context), bidfloor: floorUsd, bidfloorcur: 'USD', secure: random() < 0.5 ? 1 : 0 },
+        {
+          id: '1',
+          ...this.#slot(context),
+          bidfloor: floorUsd,
+          bidfloorcur: 'USD',
+          secure: random() < secureShare ? 1 : 0,
+        },
       ],
       ...this.#place(context),
       device: {

@@ -231,6 +231,19 @@ test('17: a secure impression gets https markup only; billing is then left to bu
   }
 });
 
+test('17: where no click can be told, only ads paid per impression are offered', async () => {
+  const catalog = catalogOf([
+    { id: 'click', priceType: 'CPC', bidNanos: 900_000_000, creative: {} },
+    { id: 'view', priceType: 'CPM', bidNanos: 1_000_000, creative: {} },
+  ]);
+  const secure = bidBody({ imp: [{ id: '1', banner, secure: 1 }] });
+  const plain = await start({ catalog });
+  expect((await plain.bid(bidBody())).bid?.adid).toBe('click.cr-click');
+  expect((await plain.bid(secure)).bid?.adid).toBe('view.cr-view');
+  const tls = await start({ catalog, publicUrl: 'https://bid.example' });
+  expect((await tls.bid(secure)).bid?.adid).toBe('click.cr-click');
+});
+
 test('19: imps are sold one by one; an advertiser gets one place of a page, and reserves for that one', async () => {
   const edge = await start();
   const imp = ['a', 'b', 'c'].map((id) => ({ id, banner }));

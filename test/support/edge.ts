@@ -201,6 +201,7 @@ export class Edge {
       candidateCountMax: 200,
       precutMax: 2000,
       mlBudgetMs: 1000,
+      hasSecureNotices: () => options.publicUrl?.startsWith('https:') ?? false,
     });
     const encoder = new AuctionEncoder();
     const context = {

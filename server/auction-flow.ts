@@ -139,7 +139,8 @@ export class AuctionFlow {
       for (let index = 0; index < count; index++) adIds[index] = draft.candidateAdRow[first + index]!;
       const cross = scoring.crossOf(slot);
       model.crossInto(cross, draft.candidateAdRow, first, count, flight);
-      flight.cross.set(cross.subarray(0, count * crossDimension), first * crossDimension);
+      // With one imp the features of winner and losers are read from the ring itself, before it is given back.
+      if (request.imps.length > 1) flight.cross.set(cross.subarray(0, count * crossDimension), first * crossDimension);
       if (imp.index === 0) {
         draft.userVectorCount = userDimension;
         draft.userVector.set(vector.subarray(0, userDimension));
@@ -207,10 +208,6 @@ export class AuctionFlow {
         model.ranker.prepare(flight.contextIds, flight.userIds);
       }
       this.#calibrate(flight, model, first, count, logits);
-      if (slot >= 0) {
-        scoring.release(slot);
-        flight.slots[imp.index] = -1;
-      }
     }
     telemetry.count(counterIndex.predictions, draft.candidateCount);
     draft.rung = flight.rung;
@@ -219,7 +216,15 @@ export class AuctionFlow {
     if (draft.candidateCount > 0 && draft.surface !== surfaceNumbers.predict)
       auction.decide(draft, flight.userHashHigh, flight.userHashLow);
     else draft.impWinner.fill(-1);
-    if (rung.scorer === 'head') draft.keepFeatures(flight.cross, 0, loggedLoserCount);
+    const onlySlot = request.imps.length === 1 ? flight.slots[0]! : -1;
+    if (rung.scorer === 'head' && draft.candidateCount > 0) {
+      draft.keepFeatures(onlySlot >= 0 ? scoring.crossOf(onlySlot) : flight.cross, 0, loggedLoserCount);
+    }
+    for (const [impIndex, slot] of flight.slots.entries()) {
+      if (slot < 0) continue;
+      scoring.release(slot);
+      flight.slots[impIndex] = -1;
+    }
     recordStage(telemetry, draft, 'auction', now() - startedMs);
     flight.done(flight);
   }

@@ -1,21 +1,13 @@
 import { type Flight, flightCandidateMax } from './flight.ts';
 import type { AuctionPort, RankerPort, RetrievalPort } from './pipeline-ports.ts';
+import { LineItemWorth, type WorthColumns, worthPlaces } from './line-item-worth.ts';
 import { quickSigmoid } from './quick-sigmoid.ts';
 import { TopCandidates } from './top-candidates.ts';
 
 /** The columns of the catalog that ranking reads: see auction/catalog.ts. */
-export type CandidateColumns = {
-  readonly adLineItem: Uint32Array;
-  readonly liPriceType: Uint8Array;
-  readonly liBidNanos: Float64Array;
-  readonly liQualityQ30: Uint32Array;
-  readonly liPriorClickQ30: Uint32Array;
-  readonly liPriorConversionQ30: Uint32Array;
-};
+export type CandidateColumns = WorthColumns & { readonly adLineItem: Uint32Array };
 
 export type CandidateCounts = { eligible: number; throttled: number; capped: number };
-
-const q30One = 2 ** 30;
 
 /**
  * "What could be shown" for one imp: targeting index → pacing and caps → light ranker → the best by expected value. The
@@ -23,6 +15,7 @@ const q30One = 2 ** 30;
  */
 export class CandidateStage {
   readonly #columns: CandidateColumns;
+  readonly #worth: LineItemWorth;
   readonly #retrieval: RetrievalPort;
   readonly #auction: AuctionPort;
   readonly #eligible: Uint32Array;
@@ -36,6 +29,7 @@ export class CandidateStage {
 
   constructor(columns: CandidateColumns, retrieval: RetrievalPort, auction: AuctionPort, precutMax: number) {
     this.#columns = columns;
+    this.#worth = new LineItemWorth(columns);
     this.#retrieval = retrieval;
     this.#auction = auction;
     const countMax = Math.max(precutMax, flightCandidateMax);
@@ -60,40 +54,62 @@ export class CandidateStage {
     tellsClicks = true,
   ): number {
     const { draft } = flight;
-    const { adLineItem, liPriceType, liBidNanos, liPriorClickQ30, liPriorConversionQ30, liQualityQ30 } = this.#columns;
     const eligible = this.#eligible;
-    const logits = this.#logits;
-    const keys = this.#top.keys;
-    const count = this.#retrieval.select(impIndex, precut, eligible);
-    if (ranker !== undefined) ranker.score(eligible, count, logits);
     const survivors = this.#survivors;
+    const count = this.#retrieval.select(impIndex, precut, eligible);
+    if (ranker !== undefined) ranker.score(eligible, count, this.#logits);
+    else this.#scoreByPriors(count);
     const passing = this.#auction.passingPacing(eligible, count, draft.auctionIdLow, survivors);
-    let kept = 0;
-    let capped = 0;
-    for (let index = 0; index < passing; index++) {
-      const place = survivors[index]!;
-      const lineItem = adLineItem[eligible[place]!]!;
-      if (flight.cappedCount > 0 && isCapped(flight, lineItem)) {
-        capped++;
-        continue;
-      }
-      const priceType = liPriceType[lineItem]!;
-      if (priceType !== 0 && !tellsClicks) continue;
-      let value = liBidNanos[lineItem]! * liQualityQ30[lineItem]!;
-      if (priceType !== 0) {
-        value *= ranker === undefined ? liPriorClickQ30[lineItem]! / q30One : quickSigmoid(logits[place]!);
-        if (priceType === 2) value *= liPriorConversionQ30[lineItem]! / q30One;
-      }
-      keys[kept] = value;
-      survivors[kept++] = place;
-    }
+    const uncapped = flight.cappedCount === 0 ? passing : this.#withoutCapped(flight, passing);
     this.counts.eligible = count;
     this.counts.throttled = count - passing;
-    this.counts.capped = capped;
-    const taken = this.#top.pick(kept, Math.min(wanted, draft.candidateCapacity - draft.candidateCount), this.#places);
+    this.counts.capped = passing - uncapped;
+    this.#rate(uncapped, tellsClicks);
+    const wantedHere = Math.min(wanted, draft.candidateCapacity - draft.candidateCount);
+    const taken = this.#top.pick(uncapped, wantedHere, this.#places);
     for (let index = 0; index < taken; index++) this.#places[index] = survivors[this.#places[index]!]!;
     this.#append(flight, impIndex, taken);
     return taken;
+  }
+
+  /** Without a model: what the line items themselves expect. */
+  #scoreByPriors(count: number): void {
+    const { adLineItem } = this.#columns;
+    const numbers = this.#worth.numbers();
+    const { width, priorLogit } = worthPlaces;
+    for (let place = 0; place < count; place++) {
+      this.#logits[place] = numbers[adLineItem[this.#eligible[place]!]! * width + priorLogit]!;
+    }
+  }
+
+  /** Takes out of the survivors those that this user has seen often enough; returns how many are left. */
+  #withoutCapped(flight: Flight, passing: number): number {
+    const { adLineItem } = this.#columns;
+    const survivors = this.#survivors;
+    let kept = 0;
+    for (let index = 0; index < passing; index++) {
+      const place = survivors[index]!;
+      if (!isCapped(flight, adLineItem[this.#eligible[place]!]!)) survivors[kept++] = place;
+    }
+    return kept;
+  }
+
+  /** Expected values of the survivors, as keys to pick by; 0 = never. Free of branches on the price type, which nobody can foresee. */
+  #rate(count: number, tellsClicks: boolean): void {
+    const { adLineItem } = this.#columns;
+    const eligible = this.#eligible;
+    const survivors = this.#survivors;
+    const logits = this.#logits;
+    const keys = this.#top.keys;
+    const numbers = this.#worth.numbers();
+    const { width, worth, perClick } = worthPlaces;
+    const clickShare = tellsClicks ? 1 : 0;
+    for (let index = 0; index < count; index++) {
+      const place = survivors[index]!;
+      const at = adLineItem[eligible[place]!]! * width;
+      const isPerClick = numbers[at + perClick]!;
+      keys[index] = numbers[at + worth]! * (1 - isPerClick + isPerClick * clickShare * quickSigmoid(logits[place]!));
+    }
   }
 
   /** Takes the ads that the flight names, all of them and in their order, as the candidates of its only imp. */

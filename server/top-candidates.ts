@@ -53,7 +53,7 @@ export class TopCandidates {
     }
     const edge = this.#edge.subarray(0, edgeCount);
     const fromEdge = wanted - above;
-    if (edgeCount > fromEdge) edge.sort((left, right) => bits[right]! - bits[left]! || left - right);
+    edge.sort((left, right) => bits[right]! - bits[left]! || left - right);
     // The weakest of the edge that still gets in: everything better, and this bit pattern up to this place.
     const lastPlace = edge[fromEdge - 1]!;
     const lastBits = bits[lastPlace]!;

@@ -17,7 +17,7 @@ function isAlive(pid: number): boolean {
 
 test('serves with demo traffic, drains on SIGTERM and leaves a whole log', async () => {
   const pod = await startSmallPod({ traffic: 40 });
-  expect(pod.output).toMatch(/^dashboard: http:\/\/127\.0\.0\.1:\d+\/#token=\S+$/mu);
+  await expect.poll(() => pod.output).toMatch(/^dashboard: http:\/\/127\.0\.0\.1:\d+\/#token=\S+$/mu);
   await expect
     .poll(async () => (await pod.metrics()).get('gavelin_bids_total') ?? 0, { timeout: 20_000 })
     .toBeGreaterThan(50);

@@ -24,3 +24,11 @@ test('picks exactly the best, ties by place, whatever the keys', () => {
     { numRuns: 500 },
   );
 });
+
+test('takes the whole of the last bucket when it fits exactly', () => {
+  const top = new TopCandidates(7);
+  const places = new Uint32Array(7);
+  top.keys.set([1, 1, 1, 1.0000001, 1.401298464324817e-45, 1.0000001, 1.0000001192092896]);
+  const taken = top.pick(7, 6, places);
+  expect([...places.subarray(0, taken)]).toEqual([0, 1, 2, 3, 5, 6]);
+});

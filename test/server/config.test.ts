@@ -1,6 +1,15 @@
 import { expect, test } from 'vitest';
 import { readConfig, settings, unknownSettings } from '#server/config.ts';
 
+function complaintOf(act: () => unknown): string {
+  try {
+    act();
+  } catch (error) {
+    return (error as Error).message;
+  }
+  return '';
+}
+
 test('without anything set every setting has its default', () => {
   const config = readConfig({});
   for (const [name, setting] of Object.entries(settings))
@@ -15,15 +24,9 @@ test('every mistake is said at once, by name', () => {
     GAVELIN_ML_BUDGET_MS: 'ten',
     GAVELIN_PUBLIC_URL: 'https://bid.example/"><script>',
   };
-  expect(() => readConfig(wrong)).toThrow(
-    expect.objectContaining({ message: expect.stringMatching(/^Unusable/u) as string }),
-  );
-  try {
-    readConfig(wrong);
-  } catch (error) {
-    for (const name of Object.keys(wrong)) expect((error as Error).message).toContain(name);
-  }
-  expect.hasAssertions();
+  const message = complaintOf(() => readConfig(wrong));
+  expect(message).toMatch(/^Unusable/u);
+  for (const name of Object.keys(wrong)) expect(message).toContain(name);
 });
 
 test('spaces do not count, and an empty value is the default', () => {

@@ -122,6 +122,17 @@ export class TargetingIndex {
     return word;
   }
 
+  #unmet(ruled: number, at: number): number {
+    let rest = ruled;
+    let unmet = 0;
+    while (rest !== 0) {
+      const bit = rest & -rest;
+      rest ^= bit;
+      if (!this.#meetsRules((at << 5) + 31 - Math.clz32(bit))) unmet |= bit;
+    }
+    return unmet;
+  }
+
   /** Segments and places: conditions of so few line items that only ads with the `ruled` bit are asked. */
   #meetsRules(row: number): boolean {
     const { columns } = this.#catalog;
@@ -142,6 +153,19 @@ export class TargetingIndex {
   #scanRanked(rankedCount: number, out: Uint32Array, from: number, wanted: number): number {
     const wordCount = (rankedCount + 31) >>> 5;
     const lastMask = (rankedCount & 31) === 0 ? -1 : (1 << (rankedCount & 31)) - 1;
+    const { words, wordsPerBitmap } = this.#bitmaps;
+    const { formatBases, formatCount } = this.#slots;
+    const active = activeBitmap * wordsPerBitmap;
+    const bases = this.#requestBases.fill(active, this.#requestCount);
+    const base0 = bases[0]!,
+      base1 = bases[1]!,
+      base2 = bases[2]!,
+      base3 = bases[3]!,
+      base4 = bases[4]!,
+      base5 = bases[5]!,
+      base6 = bases[6]!;
+    const formatBase = formatBases[0]!;
+    const ruledBase = ruledBitmap * wordsPerBitmap;
     let count = from;
     for (let at = 0; at < wordCount && count < wanted;) {
       // A batch goes where it is wanted, unless it might run over the end.
@@ -151,8 +175,16 @@ export class TargetingIndex {
       const enough = start + Math.min(batchRowCount, wanted - count);
       let end = start;
       for (; at < wordCount && end < enough; at++) {
-        let word = this.#wordAt(at);
+        let word = words[at + base0]! & words[at + base1]! & words[at + base2]! & words[at + base3]!;
+        if (word === 0) continue;
+        word &= words[at + base4]! & words[at + base5]! & words[at + base6]! & words[at + active]!;
+        let formats = words[at + formatBase]!;
+        for (let index = 1; index < formatCount; index++) formats |= words[at + formatBases[index]!]!;
+        word &= formats;
+        if (word === 0) continue;
         if (at === wordCount - 1) word &= lastMask;
+        const ruled = words[ruledBase + at]! & word;
+        if (ruled !== 0) word ^= this.#unmet(ruled, at);
         while (word !== 0) {
           const bit = word & -word;
           word ^= bit;

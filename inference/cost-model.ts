@@ -1,7 +1,7 @@
 /** What a batch costs on this model and this machine: fixed + rows × per row, in ms of wall clock. */
 export type BatchCost = { readonly fixedMs: number; readonly perRowMs: number };
 
-/** Before anything was measured: 60 µs and 0.7 µs a row, one core of a Zen 5 that others use too. */
+/** Before anything was measured: 60 µs and 0.7 µs a row, one core of a Zen 4 that others use too. */
 export const assumedCost: BatchCost = { fixedMs: 0.06, perRowMs: 0.0007 };
 
 /** What is learnt fades over about 256 batches: a few hundred milliseconds at full load. */

@@ -7,8 +7,8 @@ if (fragment.has('token')) {
   history.replaceState(null, '', location.pathname);
 }
 const byId = (id) => document.getElementById(id);
-const style = getComputedStyle(document.documentElement);
-const colour = (name) => style.getPropertyValue(name).trim();
+// Read where it is used: a canvas does not understand light-dark().
+const quiet = getComputedStyle(byId('model')).color;
 const palette = ['#2f7de1', '#e1862f', '#2fa66a', '#b04fd0', '#d0454f', '#8a8f98'];
 
 async function ask(path) {
@@ -21,7 +21,7 @@ async function ask(path) {
 
 function chart(id, labels, format) {
   const holder = byId(id);
-  const axis = { stroke: colour('--quiet') || '#888', grid: { stroke: 'rgba(128,128,128,0.2)', width: 1 } };
+  const axis = { stroke: quiet, grid: { stroke: 'rgba(128,128,128,0.2)', width: 1 } };
   const plot = new uPlot(
     {
       width: Math.max(280, holder.clientWidth),
@@ -35,7 +35,7 @@ function chart(id, labels, format) {
           value: (_, value) => (value === null || value === undefined ? '–' : format(value)),
         })),
       ],
-      axes: [axis, { ...axis, size: 60, values: (_, ticks) => ticks.map((tick) => format(tick)) }],
+      axes: [axis, { ...axis, size: 72, values: (_, ticks) => ticks.map((tick) => format(tick)) }],
     },
     [[], ...labels.map(() => [])],
     holder,
@@ -125,9 +125,10 @@ function show(data) {
   ctr.setData([times, share('expected_clicks'), share('notices_click')]);
   revenue.setData([times, column((s) => s.counts.charged_nanos / 1e9), column((s) => s.counts.cost_nanos / 1e9)]);
   const rungNames = Object.keys(samples.at(-1)?.rungCounts ?? {});
-  rung ??= chart('chart-rung', rungNames, percent);
+  // Before the first sample nobody knows the rungs' names.
+  if (rungNames.length > 0) rung ??= chart('chart-rung', rungNames, percent);
   const answered = column((s) => Object.values(s.rungCounts).reduce((sum, count) => sum + count, 0));
-  rung.setData([
+  rung?.setData([
     times,
     ...rungNames.map((name) =>
       column((s) => s.rungCounts[name]).map((n, i) => (answered[i] > 0 ? n / answered[i] : null)),

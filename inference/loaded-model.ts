@@ -81,10 +81,12 @@ export class LoadedModel {
     const views = this.#views;
     const adLineItem = this.#adLineItem;
     cross.prepare(facts.contextIds, 0);
+    cross.rowsInto(target, 0, rows, from, count);
+    if (facts.viewCount === 0) return;
     views.fill(facts.viewCount, facts.viewLineItems, facts.views);
     for (let index = 0; index < count; index++) {
-      const row = rows[from + index]!;
-      cross.rowInto(target, index * crossWidth, row, views.viewsOf(adLineItem[row]!));
+      const seen = views.viewsOf(adLineItem[rows[from + index]!]!);
+      if (seen > 0) cross.viewsInto(target, index * crossWidth, seen);
     }
   }
 

@@ -68,10 +68,13 @@ describe('the light ranker', () => {
         for (const [row, ids] of adIds.entries()) {
           const click = naiveParts(weights.click, context, user, ids);
           expect(logits[row]).toBeCloseTo(total(click), 5);
-          expect(ranker.categoryPart(row)).toBeCloseTo(click.category, 9);
-          expect(ranker.advertiserPart(row)).toBeCloseTo(click.advertiser, 9);
+          expect(ranker.categorySums[columns.category[row]!]).toBeCloseTo(click.category, 9);
+          expect(ranker.advertiserSums[columns.advertiser[row]!]).toBeCloseTo(click.advertiser, 9);
           expect(ranker.conversionLogit(row)).toBeCloseTo(total(naiveParts(weights.conversion, context, user, ids)), 5);
         }
+        const conversions = new Float32Array(2 * rows.length);
+        ranker.conversionLogitsInto(conversions, 1, 2, rows, 0, rows.length);
+        for (const row of rows) expect(conversions[1 + 2 * row]).toBe(Math.fround(ranker.conversionLogit(row)));
       }),
       { numRuns: 50 },
     );
@@ -107,7 +110,7 @@ describe('the light ranker', () => {
     const context = Uint32Array.of(1, 2, 1, 5, 2, 3, 1, 1, 1, 1);
     const user = Uint32Array.of(1, 1, 2, 3, 0, 0, 0, 0, 0, 0);
     ranker.prepare(context, user);
-    const answers = (): number[] => [ranker.clickLogit(3), ranker.conversionLogit(3), ranker.matchesInterest(3)];
+    const answers = (): number[] => [ranker.clickLogit(3), ranker.conversionLogit(3), ...ranker.interestMatches];
     const before = answers();
     context.fill(0);
     user.fill(0);
@@ -158,8 +161,8 @@ describe('cross features', () => {
           const served = new Float32Array(crossWidth * 3);
           serving.prepare(Uint32Array.from(context), Uint32Array.from(user));
           servingCross.prepare(Uint32Array.from(context), 0);
-          servingCross.rowInto(served, crossWidth, (row + 1) % adIds.length, 0);
-          servingCross.rowInto(served, crossWidth, row, views);
+          servingCross.rowsInto(served, 0, Uint32Array.of(9, (row + 1) % adIds.length, row), 1, 2);
+          servingCross.viewsInto(served, crossWidth, views);
           expect([...served.subarray(crossWidth, 2 * crossWidth)]).toEqual([...trained]);
           const logits = new Float32Array(1);
           serving.score(Uint32Array.of(row), 1, logits);

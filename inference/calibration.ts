@@ -76,6 +76,11 @@ export class CompiledCalibrator {
     return atLeastOne(value > values[low + 1]! ? values[low + 1]! : value);
   }
 
+  /** `q30` of the logits from `first` on, to the same places of `target`. */
+  q30Into(logits: Float32Array, first: number, count: number, target: Uint32Array): void {
+    for (let at = first; at < first + count; at++) target[at] = this.q30(logits[at]!);
+  }
+
   /** Never falls as the logit rises. Knots that nearly touch, or lie as far apart as numbers can, share one cell. */
   #cellOf(logit: number): number {
     const cell = (logit - this.#logits[0]!) * this.#cellsPerLogit;

@@ -90,13 +90,13 @@ export class LoadedModel {
     }
   }
 
-  /** Calibrated probability of a rung as Q30, at least 1; NaN gives 0, which no auction sells. */
-  clickQ30(rung: string, logit: number): number {
-    return this.#click.q30(rung, logit);
+  /** Calibrated probabilities of a rung as Q30, at least 1; NaN gives 0, which no auction sells. */
+  clicksQ30Into(rung: string, logits: Float32Array, first: number, count: number, target: Uint32Array): void {
+    this.#click.of(rung).q30Into(logits, first, count, target);
   }
 
   conversionQ30(rung: string, logit: number): number {
-    return this.#conversion.q30(rung, logit);
+    return this.#conversion.of(rung).q30(logit);
   }
 
   /** Conversion logit of the light ranker, after `ranker.prepare`: for the rungs without a head. */
@@ -105,7 +105,7 @@ export class LoadedModel {
   }
 }
 
-/** Calibrators by rung; the last one asked for stays at hand, since a request asks hundreds of times for the same. */
+/** Calibrators by rung; the last one asked for stays at hand, since a request asks dozens of times for the same. */
 class RungCalibrators {
   readonly #byRung: ReadonlyMap<string, CompiledCalibrator>;
   readonly #fallback: CompiledCalibrator;
@@ -122,11 +122,11 @@ class RungCalibrators {
   }
 
   /** A rung without a calibrator of its own takes the light ranker's: it scores with nothing better. */
-  q30(rung: string, logit: number): number {
+  of(rung: string): CompiledCalibrator {
     if (rung !== this.#lastRung) {
       this.#lastRung = rung;
       this.#last = this.#byRung.get(rung) ?? this.#fallback;
     }
-    return this.#last.q30(logit);
+    return this.#last;
   }
 }

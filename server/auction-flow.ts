@@ -238,24 +238,25 @@ export class AuctionFlow {
   ): void {
     const { draft } = flight;
     const { calibrator, scorer } = rungs[flight.rung]!;
+    const end = first + count;
+    if (scorer === 'prior') {
+      for (let at = first; at < end; at++) this.#prior(flight, at);
+      return;
+    }
+    const { candidateClickLogit, candidateClickQ30, candidateConversionQ30, candidatePriceType } = draft;
+    for (let at = first; at < end; at++)
+      candidateClickLogit[at] = logits === undefined ? flight.lightLogits[at]! : logits[(at - first) * 2]!;
+    model.clicksQ30Into(calibrator, candidateClickLogit, first, count, candidateClickQ30);
+    // Only a price per conversion asks for conversions.
     const asksForBoth = draft.surface === surfaceNumbers.predict;
-    for (let index = 0; index < count; index++) {
-      const at = first + index;
-      if (scorer === 'prior') {
-        this.#prior(flight, at);
-        continue;
-      }
-      const click = logits === undefined ? flight.lightLogits[at]! : logits[index * 2]!;
-      draft.candidateClickLogit[at] = click;
-      draft.candidateClickQ30[at] = model.clickQ30(calibrator, click);
-      // Only a price per conversion asks for conversions.
+    for (let at = first; at < end; at++) {
       let conversionQ30 = 0;
-      if (asksForBoth || draft.candidatePriceType[at] === cpa) {
+      if (asksForBoth || candidatePriceType[at] === cpa) {
         const conversion =
-          logits === undefined ? model.lightConversionLogit(draft.candidateAdRow[at]!) : logits[index * 2 + 1]!;
+          logits === undefined ? model.lightConversionLogit(draft.candidateAdRow[at]!) : logits[(at - first) * 2 + 1]!;
         conversionQ30 = model.conversionQ30(calibrator, conversion);
       }
-      draft.candidateConversionQ30[at] = conversionQ30;
+      candidateConversionQ30[at] = conversionQ30;
     }
   }
 

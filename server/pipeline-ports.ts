@@ -54,8 +54,8 @@ export type ServingModel = {
   requestVectorInto(target: Float32Array, userVector: Float32Array, contextIds: Uint32Array): void;
   /** The 16 numbers of each of `count` candidates, after `ranker.prepare`. */
   crossInto(target: Float32Array, rows: Uint32Array, from: number, count: number, facts: CrossFacts): void;
-  /** Calibrated probability as Q30, at least 1; NaN logits give 0, which no auction sells. */
-  clickQ30(rung: RungName, logit: number): number;
+  /** Calibrated probabilities as Q30, at least 1; NaN logits give 0, which no auction sells. From `first` on, to the same places. */
+  clicksQ30Into(rung: RungName, logits: Float32Array, first: number, count: number, target: Uint32Array): void;
   conversionQ30(rung: RungName, logit: number): number;
   /** Conversion logit of the light ranker, for the rungs without a head. */
   lightConversionLogit(row: number): number;

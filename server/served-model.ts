@@ -32,7 +32,7 @@ export function servedModel(shared: ServedModelShared, adLineItem: Uint32Array):
       ranker: loaded.ranker,
       requestVectorInto: (target, userVector, contextIds) => loaded.requestVectorInto(target, userVector, contextIds),
       crossInto: (target, rows, from, count, facts) => loaded.crossInto(target, rows, from, count, facts),
-      clickQ30: (rung, logit) => loaded.clickQ30(rung, logit),
+      clicksQ30Into: (rung, logits, first, count, target) => loaded.clicksQ30Into(rung, logits, first, count, target),
       conversionQ30: (rung, logit) => loaded.conversionQ30(rung, logit),
       lightConversionLogit: (row) => loaded.lightConversionLogit(row),
     },

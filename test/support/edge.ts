@@ -294,7 +294,9 @@ export class Edge {
       },
       requestVectorInto: (target) => target.fill(0, 0, userDimension),
       crossInto: (target, _rows, _from, count) => target.fill(0.5, 0, count * crossDimension),
-      clickQ30: q30,
+      clicksQ30Into: (rung, logits, first, count, target) => {
+        for (let at = first; at < first + count; at++) target[at] = q30(rung, logits[at]!);
+      },
       conversionQ30: q30,
       lightConversionLogit: () => 0.1,
     };

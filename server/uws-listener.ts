@@ -190,7 +190,8 @@ class Exchange implements HttpRequest {
     this.match = match;
     this.method = request.getCaseSensitiveMethod();
     this.path = request.getUrl();
-    this.query = request.getQuery();
+    // Its types promise a text; without a question mark it is undefined.
+    this.query = (request.getQuery() as string | undefined) ?? '';
     this.arrivalMs = arrivalMs;
     this.#isHead = this.method === 'HEAD';
     for (const name of readHeaders) this.#headers.push(request.getHeader(name));

@@ -68,6 +68,20 @@ describe.each(listeners)('%s', (_, listener) => {
     expect(seen?.isAborted).toBe(false);
   });
 
+  test('a path without a question mark has an empty query', async () => {
+    const queries: unknown[] = [];
+    const server = await listen([
+      route('/q', ['GET', 'POST'], (request, respond) => {
+        queries.push(request.query);
+        respond(204, noHeaders, '');
+      }),
+    ]);
+    await fetch(url(server, '/q'));
+    await fetch(url(server, '/q'), { method: 'POST', body: '{}' });
+    await fetch(url(server, '/q?'));
+    expect(queries).toEqual(['', '', '']);
+  });
+
   test('copies the headers that handlers may ask for, usable after the handler returned', async () => {
     const server = await listen([
       route('/', ['POST'], (request, respond) => {

@@ -26,44 +26,39 @@ export class CandidateRanking {
 
   /** Finds who competes: verdict 0, a usable probability and bid, expected value at or above the floor. Names the reason of the others. */
   prepare(columns: AuctionColumns, advertiserOf: Uint32Array | ((adRow: number) => number)): void {
-    if (columns.candidateCount > this.#scores.length) throw new AuctionError('AUCTION_TOO_LARGE');
+    const { candidateCount, impCount, impFloorNanos, qualityExponent } = columns;
+    if (candidateCount > this.#scores.length) throw new AuctionError('AUCTION_TOO_LARGE');
     this.#columns = columns;
+    const { candidateAdRow, candidateImp, candidateVerdict, candidateBidNanos, candidatePriceType } = columns;
+    const { candidateClickQ30, candidateConversionQ30, candidateQualityQ30, candidateReason } = columns;
     const scores = this.#scores;
+    const advertisers = this.#advertisers;
     const isTable = typeof advertiserOf !== 'function';
-    for (let candidate = 0; candidate < columns.candidateCount; candidate++) {
-      const row = columns.candidateAdRow[candidate]!;
-      this.#advertisers[candidate] = isTable ? advertiserOf[row]! : advertiserOf(row);
-      const reason = this.#reasonAgainst(columns, candidate);
-      columns.candidateReason[candidate] = reason;
-      scores[candidate] = reason === reasonNumbers.undecided ? this.#approximateScore(columns, candidate) : 0;
+    for (let candidate = 0; candidate < candidateCount; candidate++) {
+      const row = candidateAdRow[candidate]!;
+      advertisers[candidate] = isTable ? advertiserOf[row]! : advertiserOf(row);
+      const bid = candidateBidNanos[candidate]!;
+      const type = candidatePriceType[candidate]!;
+      const click = candidateClickQ30[candidate]!;
+      const conversion = type === priceTypes.cpa ? candidateConversionQ30[candidate]! : q30One;
+      const quality = qualityWeightQ30(candidateQualityQ30[candidate]!, qualityExponent);
+      scores[candidate] = 0;
+      let reason: number = reasonNumbers.undecided;
+      if (candidateVerdict[candidate] !== 0) reason = reasonOfVerdict(candidateVerdict[candidate]!);
+      else if (!(bid > 0 && bid <= bidNanosMax && Math.floor(bid) === bid)) reason = reasonNumbers.noBid;
+      else if (click === 0 || click > q30One || conversion === 0 || conversion > q30One || quality === 0)
+        reason = reasonNumbers.noProbability;
+      else {
+        const imp = candidateImp[candidate]!;
+        if (imp >= impCount) throw new AuctionError('AUCTION_TOO_LARGE', { detail: `imp ${imp}` });
+        const value = expectedValueNanos(bid, type, click, conversion);
+        // Less than a nano cannot be paid: not even a floor of 0 sells for nothing. A floor that is no number sells to nobody.
+        if (value >= 1 && value >= impFloorNanos[imp]!)
+          scores[candidate] = type === priceTypes.cpm ? bid * q60One * quality : bid * click * conversion * quality;
+        else reason = reasonNumbers.belowFloor;
+      }
+      candidateReason[candidate] = reason;
     }
-  }
-
-  #reasonAgainst(columns: AuctionColumns, candidate: number): number {
-    const verdict = columns.candidateVerdict[candidate]!;
-    if (verdict !== 0) return reasonOfVerdict(verdict);
-    const bid = columns.candidateBidNanos[candidate]!;
-    if (!(bid > 0 && bid <= bidNanosMax && Math.floor(bid) === bid)) return reasonNumbers.noBid;
-    const type = columns.candidatePriceType[candidate]!;
-    const click = columns.candidateClickQ30[candidate]!;
-    const conversion = type === priceTypes.cpa ? columns.candidateConversionQ30[candidate]! : q30One;
-    const quality = columns.candidateQualityQ30[candidate]!;
-    if (click === 0 || click > q30One || conversion === 0 || conversion > q30One) return reasonNumbers.noProbability;
-    if (quality === 0 && columns.qualityExponent > 0) return reasonNumbers.noProbability;
-    const value = expectedValueNanos(bid, type, click, conversion);
-    const imp = columns.candidateImp[candidate]!;
-    if (imp >= columns.impCount) throw new AuctionError('AUCTION_TOO_LARGE', { detail: `imp ${imp}` });
-    // Less than a nano cannot be paid: not even a floor of 0 sells for nothing. A floor that is no number sells to nobody.
-    return value >= 1 && value >= columns.impFloorNanos[imp]! ? reasonNumbers.undecided : reasonNumbers.belowFloor;
-  }
-
-  #approximateScore(columns: AuctionColumns, candidate: number): number {
-    const bid = columns.candidateBidNanos[candidate]!;
-    const type = columns.candidatePriceType[candidate]!;
-    const quality = qualityWeightQ30(columns.candidateQualityQ30[candidate]!, columns.qualityExponent);
-    if (type === priceTypes.cpm) return bid * q60One * quality;
-    const click = columns.candidateClickQ30[candidate]!;
-    return bid * click * (type === priceTypes.cpc ? q30One : columns.candidateConversionQ30[candidate]!) * quality;
   }
 
   competes(candidate: number): boolean {

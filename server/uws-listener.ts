@@ -190,8 +190,8 @@ class Exchange implements HttpRequest {
     this.match = match;
     this.method = request.getCaseSensitiveMethod();
     this.path = request.getUrl();
-    // Its types promise a text; without a question mark it is undefined.
-    this.query = (request.getQuery() as string | undefined) ?? '';
+    // Undefined where the address has no question mark.
+    this.query = request.getQuery() ?? '';
     this.arrivalMs = arrivalMs;
     this.#isHead = this.method === 'HEAD';
     for (const name of readHeaders) this.#headers.push(request.getHeader(name));

@@ -37,6 +37,8 @@ export type AdminOptions = {
   readonly onError: (error: unknown) => void;
 };
 
+/** What paths are read against; nobody sees it. */
+const anyBase = 'http://admin';
 const uplotFolder = dirname(createRequire(import.meta.url).resolve('uplot'));
 const asset = (path: string, type: string) => ({ path, type });
 const assets: Readonly<Record<string, { path: string; type: string }>> = {
@@ -117,7 +119,11 @@ async function answer(
   options: AdminOptions,
   tokenDigest: Buffer,
 ): Promise<void> {
-  const url = new URL(request.url ?? '/', 'http://admin');
+  const target = request.url ?? '/';
+  if (!URL.canParse(target, anyBase)) {
+    return send(response, { status: 400, body: fault('BAD_TARGET', '', 'The request line holds no address.') });
+  }
+  const url = new URL(target, anyBase);
   const path = url.pathname;
   const method = request.method ?? 'GET';
   if (path === '/healthz') return send(response, { status: 200, body: { status: 'ok' } });

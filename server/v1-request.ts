@@ -58,7 +58,7 @@ export class V1Reader {
     return {
       kind: 'request',
       id: this.id(body['id'], 'id'),
-      isTest: this.fields.flag(body['test']) === 1,
+      isTest: this.#isTest(body['test']),
       auctionType: 2,
       tmaxMs: tmaxMs === 0 ? undefined : tmaxMs,
       currencies: [],
@@ -70,6 +70,13 @@ export class V1Reader {
       ext: undefined,
       leniency: this.fields.leniency,
     };
+  }
+
+  /** Strict: who misspells it would pay for what was meant as a rehearsal. */
+  #isTest(value: unknown): boolean {
+    if (value === undefined || value === null || value === false || value === 0) return false;
+    if (value !== true && value !== 1) this.fields.fail('FIELD_TYPE', 'test', 'must be true, false, 1 or 0');
+    return true;
   }
 
   #place(context: JsonObject | undefined): BidPlace {

@@ -116,6 +116,20 @@ test('a test auction sells the same and moves nothing', async () => {
   expect(edge.records[0]?.test).toBe(true);
 });
 
+test('a rehearsal is asked for by true, false, 1 or 0: nobody pays for what was meant as one', async () => {
+  const edge = await start({ catalog: three });
+  for (const [test, tests] of [
+    [true, 1],
+    [1, 2],
+    [false, 2],
+    [0, 2],
+    [null, 2],
+  ]) {
+    expect((await edge.post('/v1/auction', body({ test }))).status).toBe(200);
+    expect(edge.counter('test_requests')).toBe(tests);
+  }
+});
+
 test('too late is unsold, with nothing held', async () => {
   const edge = await start({ catalog: three, scoringMs: 60, safetyMs: 5 });
   for (const tmax of [3, 40]) {
@@ -146,6 +160,11 @@ test('says what is wrong, with its path', async () => {
     [{ mechanism: 'bid' }, 'FIELD_RANGE', 'mechanism'],
     [{ mechanism: 2 }, 'FIELD_RANGE', 'mechanism'],
     [{ increment_nanos: 0.5 }, 'FIELD_RANGE', 'increment_nanos'],
+    ...['yes', '1', 'true', 2, -1, {}].map((test): [Record<string, unknown>, string, string] => [
+      { test },
+      'FIELD_TYPE',
+      'test',
+    ]),
   ];
   for (const [change, code, path] of faults) {
     const answer = await edge.post('/v1/auction', body(change));

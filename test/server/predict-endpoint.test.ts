@@ -75,6 +75,7 @@ test('takes a thousand ads and an unknown user, and says what it does not take',
     [{ context: { surface: 'radio' } }, 'FIELD_RANGE', 'context.surface'],
     [{ tmax: 0 }, 'FIELD_RANGE', 'tmax'],
     [{ tmax: '100' }, 'FIELD_TYPE', 'tmax'],
+    [{ test: 'yes' }, 'FIELD_TYPE', 'test'],
   ];
   for (const [change, code, path] of faults) {
     const answer = await edge.post('/v1/predict', body(change));

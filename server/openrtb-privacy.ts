@@ -58,10 +58,9 @@ function gppRefuses(
   applicable: readonly number[],
   sections: ReadonlyMap<number, string> | undefined,
 ): boolean {
-  if (gpp === '') return false;
   if (sections === undefined) {
-    reader.leniency.ignored++;
-    // Unreadable, but said to be about the US: an opt-out may be in it.
+    if (gpp !== '') reader.leniency.ignored++;
+    // Left out or unreadable, but said to be about the US: an opt-out may be in it.
     return applicable.some(isUsSection);
   }
   if (applicable.some((id) => isUsSection(id) && !sections.has(id))) return true;

@@ -296,6 +296,9 @@ test('21, G17: consent is read from both places, the new one wins, a conflict is
   expect(await known({ regs: { us_privacy: 'nonsense' } })).toBe(true);
   expect(await known({ regs: { gpp: 'nonsense', gpp_sid: [7] } })).toBe(false);
   expect(await known({ regs: { gpp: '\ud800~~~' } })).toBe(true);
+  expect(await known({ regs: { gpp_sid: [7] } })).toBe(false);
+  expect(await known({ regs: { ext: { gpp_sid: [8] } } })).toBe(false);
+  expect(await known({ regs: { gpp: '', gpp_sid: [5] } })).toBe(true);
 });
 
 test('21: without consent nothing about the user is logged, and caps by user do not hold', async () => {

@@ -1,5 +1,16 @@
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import {
+  createReadStream,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import type { Catalog } from '#auction/catalog.ts';
 import type { Bundle } from '#inference/bundle.ts';
@@ -63,17 +74,24 @@ export class ModelManager {
       catalog.adCapacity,
       (done, total) => onProgress(done, total, 'ad vectors'),
     );
-    const profiles = await readProfiles(this.#context.usersPath, bundle.schema);
-    const vectors = await this.#vectorsOf(bundle, profiles);
-    await pool.load(tables.scoringModel);
-    const { id, towerVersion, manifest } = bundle;
-    return {
-      bundle: { id, directory: bundle.directory, towerVersion, manifest },
-      tables,
-      shared: { model: tables.shared, users: shareProfiles(profiles, vectors, bundle.head.dims.user) },
-      userCount: profiles.userCount,
-      sinceMs: nowMs,
-    };
+    try {
+      const profiles = await readProfiles(this.#context.usersPath, bundle.schema);
+      const vectors = await this.#vectorsOf(bundle, profiles);
+      const users = shareProfiles(profiles, vectors, bundle.head.dims.user);
+      // Last, because nothing can fail behind it: a slot that it holds would refuse every later bundle.
+      await pool.load(tables.scoringModel);
+      const { id, towerVersion, manifest } = bundle;
+      return {
+        bundle: { id, directory: bundle.directory, towerVersion, manifest },
+        tables,
+        shared: { model: tables.shared, users },
+        userCount: profiles.userCount,
+        sinceMs: nowMs,
+      };
+    } catch (error) {
+      await tables.close();
+      throw error;
+    }
   }
 
   /** The serving threads use it now; the one before it is forgotten here (its slot is freed by `retire`). */
@@ -101,8 +119,12 @@ export class ModelManager {
     const wantedBytes = count * bundle.head.dims.user * Float32Array.BYTES_PER_ELEMENT;
     if (existsSync(path)) {
       const bytes = readFileSync(path);
-      if (bytes.byteLength === wantedBytes)
+      if (bytes.byteLength === wantedBytes) {
+        // In use again: it goes last.
+        const nowDate = new Date();
+        utimesSync(path, nowDate, nowDate);
         return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + wantedBytes));
+      }
     }
     const ids = new Int32Array(count * profiles.towerWidth);
     ids.set(profiles.towerIds);
@@ -111,8 +133,27 @@ export class ModelManager {
     const making = `${path}.making-${process.pid}`;
     writeFileSync(making, vectors);
     renameSync(making, path);
+    keepNewest(folder, vectorsKept);
     return vectors;
   }
+}
+
+/** Those of the model in service and of the one before it: at a million users each has 256 MB. */
+const vectorsKept = 2;
+
+/** What a process that died left half made is older than this. */
+const makingMsMax = 3_600_000;
+
+/** Deletes all files of user vectors but the `count` last used, and those that nobody will finish. */
+export function keepNewest(folder: string, count: number, nowMs = Date.now()): void {
+  const files = readdirSync(folder)
+    .filter((name) => name.startsWith('user-vectors-'))
+    .map((name) => join(folder, name))
+    .map((path) => ({ path, mtimeMs: statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? nowMs }))
+    .toSorted((left, right) => right.mtimeMs - left.mtimeMs);
+  const whole = files.filter(({ path }) => path.endsWith('.f32'));
+  const abandoned = files.filter(({ path, mtimeMs }) => !path.endsWith('.f32') && nowMs - mtimeMs > makingMsMax);
+  for (const { path } of [...whole.slice(count), ...abandoned]) rmSync(path, { force: true });
 }
 
 async function hashOfFile(path: string): Promise<string> {

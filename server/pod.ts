@@ -14,7 +14,7 @@ import { startAdminServer } from './admin-server.ts';
 import type { Config } from './config.ts';
 import { loadNoticeKey, loadOrCreateToken } from './key-files.ts';
 import { freePort } from './listen-address.ts';
-import { ModelManager, type OnProgress } from './model-manager.ts';
+import { type ActiveModel, ModelManager, type OnProgress } from './model-manager.ts';
 import { monotonicNowMs } from './monotonic-clock.ts';
 import { Overview } from './overview.ts';
 import { PodMarket } from './pod-market.ts';
@@ -286,7 +286,6 @@ export class RunningPod {
       const { catalog, writer } = this.market;
       this.eventLog.writeDictionary(this.market.dictionary(addedRows));
       await this.models.active.tables.addAds(addedRows, (row) => catalog.adWords(row));
-      this.market.nameAds(addedRows);
       writer.publish(addedRows);
     });
   }
@@ -295,13 +294,30 @@ export class RunningPod {
   activateModel(directory: string): Promise<string> {
     return this.#inTurn(async () => {
       const next = await this.models.prepare(directory, monotonicNowMs());
-      await this.#threads.useModel(next.shared);
+      try {
+        await this.#threads.useModel(next.shared);
+      } catch (error) {
+        await this.#takeBack(next);
+        throw error;
+      }
       const before = this.models.activated(next);
       this.#log(`model ${next.bundle.id} serves`);
       await sleep(this.config.tmaxMs + retireGraceMs);
       if (before !== undefined) await this.models.retire(before);
       return next.bundle.id;
     });
+  }
+
+  /** Some thread did not say that it uses the model: all go back to the one before, so that the slot is free for the next bundle. */
+  async #takeBack(next: ActiveModel): Promise<void> {
+    try {
+      await this.#threads.useModel(this.models.active.shared);
+    } catch (error) {
+      // A message waits for such a thread, behind which it uses the old model again; until then its requests fall to the light ranker.
+      this.#log(`model ${next.bundle.id} is withdrawn: ${error instanceof Error ? error.message : String(error)}`);
+    }
+    await sleep(this.config.tmaxMs + retireGraceMs);
+    await this.models.retire(next);
   }
 
   #inTurn<Result>(act: () => Promise<Result>): Promise<Result> {

@@ -67,7 +67,8 @@ export class ServingThreads {
   async useModel(model: ServedModelShared): Promise<void> {
     await Promise.all(
       this.#workers.map(async (worker) => {
-        const taken = reply(worker, 'model-taken', takeModelMsMax);
+        // A thread that was late for the model before may still say so: only the word about this one counts.
+        const taken = reply(worker, 'model-taken', takeModelMsMax, ({ slot }) => slot === model.model.slot);
         worker.postMessage({ kind: 'model', model } satisfies ToServingThread);
         await taken;
       }),
@@ -93,6 +94,7 @@ function reply<Kind extends FromServingThread['kind']>(
   worker: Worker,
   kind: Kind,
   waitMsMax: number,
+  isMeant: (message: Extract<FromServingThread, { kind: Kind }>) => boolean = () => true,
 ): Promise<Extract<FromServingThread, { kind: Kind }>> {
   return new Promise((settle, fail) => {
     const stopListening = (): void => {
@@ -102,7 +104,7 @@ function reply<Kind extends FromServingThread['kind']>(
       worker.off('exit', onExit);
     };
     const onMessage = (message: FromServingThread): void => {
-      if (message.kind !== kind) return;
+      if (message.kind !== kind || !isMeant(message as Extract<FromServingThread, { kind: Kind }>)) return;
       stopListening();
       settle(message as Extract<FromServingThread, { kind: Kind }>);
     };

@@ -1,5 +1,6 @@
 import { BudgetReservations, type ReservationsShared } from './budget-reservations.ts';
 import { AuctionError } from './errors.ts';
+import { SharedLocks } from './shared-locks.ts';
 
 /** Crosses threads by workerData. */
 export type LedgerShared = {
@@ -7,6 +8,8 @@ export type LedgerShared = {
   /** `wordsPerLineItem` 64-bit words per line item: see `word`. */
   readonly words: SharedArrayBuffer;
   readonly reservations: ReservationsShared;
+  /** One lock, and the UTC day (whole days since the epoch) that the accounts are of; 0 = nobody has said. */
+  readonly day: SharedArrayBuffer;
 };
 
 /** One line item's money, as it stands. */
@@ -30,6 +33,9 @@ const wordsPerLineItem = 8;
 const reservationCapacityDefault = 2 ** 19;
 /** Expected spend of a bid falls to 1/e in this time: about what passes between a bid and its click. */
 const expectedDecayMs = 60_000;
+const dayMs = 86_400_000;
+const dayLockIndex = 0;
+const dayWord = 1;
 
 /**
  * The money of every line item, in shared memory, for any number of threads. Two laws:
@@ -48,12 +54,17 @@ export class BudgetLedger {
   /** The same memory as 32-bit halves, for reading without making a BigInt. Little-endian, as every platform Node runs on. */
   readonly #halves: Int32Array;
   readonly #reservations: BudgetReservations;
+  /** Held while something is charged and while a day begins, so that every charge belongs to one day. */
+  readonly #dayLock: SharedLocks;
+  readonly #day: Int32Array;
   #decayedAtMs = Number.NaN;
   /** Of the last `settle`. */
   chargedNanos = 0;
   overDeliveredNanos = 0;
   /** The notice named a reservation that was no longer there. */
   wasLate = false;
+  /** When the day ends that the last `settle` charged: what is recorded of it must not name a later one. */
+  dayEndMs = Number.POSITIVE_INFINITY;
 
   /** `generationNonce`: any number that differs between processes, so that handles of an earlier one fit no slot of this one. */
   static allocate(
@@ -65,6 +76,7 @@ export class BudgetLedger {
       lineItemCapacity,
       words: new SharedArrayBuffer(lineItemCapacity * wordsPerLineItem * 8),
       reservations: BudgetReservations.allocate(reservationCapacity, generationNonce),
+      day: SharedLocks.allocate(2),
     };
   }
 
@@ -73,6 +85,8 @@ export class BudgetLedger {
     this.#words = new BigInt64Array(shared.words);
     this.#halves = new Int32Array(shared.words);
     this.#reservations = new BudgetReservations(shared.reservations);
+    this.#dayLock = new SharedLocks(shared.day);
+    this.#day = new Int32Array(shared.day);
   }
 
   /**
@@ -113,16 +127,29 @@ export class BudgetLedger {
     this.#add(base + word.over, overDeliveredNanos);
   }
 
-  /** Main thread: a new UTC day. What was spent is available again, adjustments become part of the budget, live reservations stay. */
-  startDay(): void {
-    for (let lineItem = 0; lineItem < this.lineItemCapacity; lineItem++) {
-      const base = lineItem * wordsPerLineItem;
-      if (!this.#isOpen(base)) continue;
-      // By differences only, so that notices that come meanwhile are counted on one side of midnight or the other.
-      const spent = Atomics.exchange(this.#words, base + word.spent, 0n);
-      this.#giveBack(base, spent);
-      Atomics.store(this.#words, base + word.budget, this.#load(base + word.target) + 1n);
-      Atomics.exchange(this.#words, base + word.over, 0n);
+  /** Main thread, at start: the UTC day (whole days since the epoch) that the accounts are of. */
+  openDay(day: number): void {
+    Atomics.store(this.#day, dayWord, day);
+  }
+
+  /**
+   * Main thread: a new UTC day. What was spent is available again, adjustments become part of the budget, live reservations stay. A
+   * charge on another thread falls wholly before it or wholly after it.
+   */
+  startDay(day = 0): void {
+    this.#dayLock.acquire(dayLockIndex);
+    try {
+      for (let lineItem = 0; lineItem < this.lineItemCapacity; lineItem++) {
+        const base = lineItem * wordsPerLineItem;
+        if (!this.#isOpen(base)) continue;
+        const spent = Atomics.exchange(this.#words, base + word.spent, 0n);
+        this.#giveBack(base, spent);
+        Atomics.store(this.#words, base + word.budget, this.#load(base + word.target) + 1n);
+        Atomics.exchange(this.#words, base + word.over, 0n);
+      }
+      this.openDay(day);
+    } finally {
+      this.#dayLock.release(dayLockIndex);
     }
   }
 
@@ -170,9 +197,20 @@ export class BudgetLedger {
 
   /**
    * Charges min(price, available + own live reservation), gives back what is left of the reservation, and counts the rest as
-   * over-delivered. Handle −1: none was made. Results in `chargedNanos`, `overDeliveredNanos` and `wasLate`.
+   * over-delivered. Handle −1: none was made. Results in `chargedNanos`, `overDeliveredNanos`, `wasLate` and `dayEndMs`.
    */
   settle(lineItem: number, priceNanos: number, handle: number, generation: number): void {
+    this.#dayLock.acquire(dayLockIndex);
+    try {
+      const day = Atomics.load(this.#day, dayWord);
+      this.dayEndMs = day === 0 ? Number.POSITIVE_INFINITY : (day + 1) * dayMs;
+      this.#settle(lineItem, priceNanos, handle, generation);
+    } finally {
+      this.#dayLock.release(dayLockIndex);
+    }
+  }
+
+  #settle(lineItem: number, priceNanos: number, handle: number, generation: number): void {
     const base = this.#baseOf(lineItem);
     const price = nanosOf(priceNanos);
     const hasOwn = handle >= 0 && this.#reservations.close(handle, generation, lineItem);
@@ -226,6 +264,11 @@ export class BudgetLedger {
     this.#add(base + word.expected, nanosOf(nanos));
   }
 
+  /** Takes back what `expectSpend` added for a bid that nobody will see. */
+  unexpectSpend(lineItem: number, nanos: number): void {
+    this.#takeUpTo(this.#baseOf(lineItem) + word.expected, nanosOf(nanos));
+  }
+
   /** Main thread, about once a second. */
   decayExpected(nowMs: number): void {
     const elapsedMs = nowMs - this.#decayedAtMs;
@@ -234,8 +277,8 @@ export class BudgetLedger {
     const share = 1 - Math.exp(-elapsedMs / expectedDecayMs);
     for (let at = word.expected; at < this.#words.length; at += wordsPerLineItem) {
       const expected = this.#read(at);
-      // Rounded up, so that it reaches 0. Only this thread takes away, so it never falls below.
-      if (expected > 0) this.#add(at, -BigInt(Math.min(expected, Math.ceil(expected * share))));
+      // Rounded up, so that it reaches 0.
+      if (expected > 0) this.#takeUpTo(at, BigInt(Math.ceil(expected * share)));
     }
   }
 

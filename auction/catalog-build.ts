@@ -46,7 +46,7 @@ export function buildCatalog(spec: CatalogSpec, headroom: Headroom = headroomDef
     ids.creatives.add(creative.id, creativeCount);
     return creativeCount++;
   };
-  const rows = new RowPool(capacities.ad, capacities.lineItem);
+  const rows = new RowPool(columns);
   const keys = new Set<string>();
   for (const [number, lineItem] of ranked.entries()) {
     const advertiser = ids.advertisers.get(lineItem.advertiserId);

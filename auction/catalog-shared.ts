@@ -9,6 +9,8 @@ const columns = {
   adCreative: ['ad', 'u32'],
   /** Number of the change that last touched this row's targeting or creative: see `CatalogHeader.sequence`. */
   adSequence: ['ad', 'i32'],
+  /** The line item's next ad row, −1 at the end: a chain that begins at `liFirstAd`. */
+  adNext: ['ad', 'i32'],
   /** `adStates`. */
   adState: ['ad', 'u8'],
 
@@ -17,6 +19,7 @@ const columns = {
   liTargetingText: ['lineItem', 'u32'],
   liAdvertiser: ['lineItem', 'u32'],
   liBidNanos: ['lineItem', 'f64'],
+  liFirstAd: ['lineItem', 'i32'],
   liBudgetNanos: ['lineItem', 'f64'],
   liCapWindowMs: ['lineItem', 'f64'],
   liCapCount: ['lineItem', 'u32'],

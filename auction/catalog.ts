@@ -142,6 +142,21 @@ export class Catalog {
     return this.texts.read(this.columns.advertiserIdText[advertiser]!);
   }
 
+  /**
+   * Row of an ad on sale by its id, given its line item; −1 when there is none. Walks the line item's ads (a few, usually), so that
+   * no index of all ads has to be kept up while they come and go. A change meanwhile can hide an ad for one look.
+   */
+  rowOfAd(lineItem: number, adId: string): number {
+    if (!(lineItem >= 0 && lineItem < this.lineItemCount)) return -1;
+    const { liFirstAd, adNext } = this.columns;
+    let row = liFirstAd[lineItem]!;
+    for (let step = 0; row >= 0 && step < this.adCapacity; step++) {
+      if (this.adLineItem[row] === lineItem && this.isLive(row) && this.adId(row) === adId) return row;
+      row = adNext[row]!;
+    }
+    return -1;
+  }
+
   /** The model's words for an ad: ad, line item, advertiser, category (a top category), size; the order of its ad fields. */
   adWords(row: number): readonly string[] {
     const { adCreative, creativeFormat, creativeWidth, creativeHeight, advertiserCategoryText } = this.columns;

@@ -1,7 +1,7 @@
 /** How long a withdrawn ad's row stays unused: longer than any request, auction or reservation that may know it lives. */
 export const graceMsDefault = 60_000;
 
-/** Which row the next ad gets, and which ads a line item has. Main thread. */
+/** Which row the next ad gets, and which ads a line item has. Main thread; the chains of rows are columns that all threads read. */
 export class RowPool {
   readonly #capacity: number;
   /** Next row of the same line item; −1 at the end. */
@@ -12,10 +12,10 @@ export class RowPool {
   /** `sinceMs` is set by the first `reclaim` after the withdrawal. */
   #withdrawn: { row: number; sinceMs: number | undefined }[] = [];
 
-  constructor(rowCapacity: number, lineItemCapacity: number) {
-    this.#capacity = rowCapacity;
-    this.#next = new Int32Array(rowCapacity).fill(-1);
-    this.#first = new Int32Array(lineItemCapacity).fill(-1);
+  constructor({ adNext, liFirstAd }: { readonly adNext: Int32Array; readonly liFirstAd: Int32Array }) {
+    this.#capacity = adNext.length;
+    this.#next = adNext.fill(-1);
+    this.#first = liFirstAd.fill(-1);
   }
 
   /** Rows ever given out. */

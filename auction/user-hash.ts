@@ -1,7 +1,7 @@
 /**
  * 64-bit keyed hash of a user key, in two halves that are read after `of`. Two independent 32-bit lanes over the UTF-16 code
- * units; keyed, so that nobody outside can choose keys that fall together. Notices carry the result across restarts: whoever
- * makes one passes the same seeds every time.
+ * units; keyed, so that nobody outside can choose keys that fall together or recognize whom a hash names. Notices carry the result
+ * across restarts and pods: whoever makes one passes the same secret seeds every time.
  */
 export class UserHash {
   readonly #seedHigh: number;
@@ -9,7 +9,7 @@ export class UserHash {
   high = 0;
   low = 0;
 
-  constructor(seedHigh = 0x243f6a88, seedLow = 0x85a308d3) {
+  constructor(seedHigh: number, seedLow: number) {
     this.#seedHigh = seedHigh;
     this.#seedLow = seedLow;
   }

@@ -1,3 +1,4 @@
+import { lineItemIdOf } from '#auction/catalog-spec.ts';
 import { AuctionError } from '#auction/errors.ts';
 import type { DurableOutcome } from '#training-bridge/log-channel.ts';
 import { emptyNotice, noticeFlags, type NoticeRecord } from '#training-bridge/event-records.ts';
@@ -11,6 +12,8 @@ export type SettlingLedger = {
   readonly chargedNanos: number;
   readonly overDeliveredNanos: number;
   readonly wasLate: boolean;
+  /** When the day ends that was charged. */
+  readonly dayEndMs: number;
   release(handle: number, generation: number): boolean;
 };
 
@@ -86,7 +89,8 @@ export class NoticeSettlement {
     const lineItem = lineItemOfAd(claims.adId);
     if (lineItem < 0) {
       telemetry.count(counterIndex.notices_bad);
-      return { outcome: 'UNKNOWN_AD', durable: undefined };
+      // Nobody is left to charge, but what the exchange bills us is billed all the same.
+      if (kind !== 'bill') return { outcome: 'UNKNOWN_AD', durable: undefined };
     }
     if (channel.fault !== undefined) {
       telemetry.count(counterIndex.notices_unlogged);
@@ -105,9 +109,10 @@ export class NoticeSettlement {
     }
     telemetry.count(noticeCounters[kind]);
     const record = this.#recordOf(verified, facts, nowMs);
-    const outcome = this.#move(kind, claims, lineItem, facts, record);
+    const outcome =
+      lineItem < 0 ? this.#recordCost(claims, facts, record) : this.#move(kind, claims, lineItem, facts, record);
     const sequence = channel.writeNotice(record);
-    // `fault` was asked in this turn, so this does not happen; if it did, the sender must not believe us.
+    // `fault` was asked in this turn and says when the ring is nearly full, so this does not happen.
     if (sequence === undefined) return { outcome: 'UNLOGGED', durable: undefined };
     return { outcome, durable: channel.onDurable(sequence) };
   }
@@ -183,6 +188,16 @@ export class NoticeSettlement {
     }
   }
 
+  /** A bill for a line item that is not in the catalog any more. */
+  #recordCost(claims: NoticeClaims, facts: NoticeFacts, record: NoticeRecord): Settlement {
+    const price = this.#billed(claims, facts, record);
+    record.lineItemId = lineItemIdOf(claims.adId);
+    record.priceNanos = price.nanos;
+    record.costNanos = price.nanos;
+    this.#context.telemetry.count(counterIndex.cost_nanos, price.nanos);
+    return 'UNKNOWN_AD';
+  }
+
   #billed(claims: NoticeClaims, facts: NoticeFacts, record: NoticeRecord): BilledPrice {
     const { telemetry } = this.#context;
     if (facts.price.kind === 'malformed') return nothing;
@@ -202,6 +217,8 @@ export class NoticeSettlement {
   #charge(lineItem: number, owed: number, handle: number, generation: number, record: NoticeRecord): Settlement {
     const { ledger, telemetry } = this.#context;
     ledger.settle(lineItem, owed, handle, generation);
+    // In the moment before the ledger's new day begins a notice is still of the old one: log and ledger name the same.
+    record.timeMs = Math.min(record.timeMs, ledger.dayEndMs - 1);
     record.chargedNanos = ledger.chargedNanos;
     record.overDeliveredNanos = ledger.overDeliveredNanos;
     if (ledger.wasLate) {

@@ -1,6 +1,7 @@
 import { type Catalog } from '#auction/catalog.ts';
 import type { CatalogShared, IndexShared } from '#auction/catalog-shared.ts';
 import type { CatalogWriter } from '#auction/catalog-writer.ts';
+import { idCharsMax } from '#auction/entry-reader.ts';
 import { BudgetLedger, type LedgerShared } from '#auction/budget-ledger.ts';
 import { type CapsShared, FrequencyCaps, viewWindowMsDefault } from '#auction/frequency-caps.ts';
 import { PacingController } from '#auction/pacing-controller.ts';
@@ -18,7 +19,6 @@ export type MarketShared = {
   readonly caps: CapsShared;
   readonly pacing: PacingShared;
   readonly seen: SeenShared;
-  readonly adIds: IdIndexShared;
   readonly lineItemIds: IdIndexShared;
 };
 
@@ -31,9 +31,8 @@ export type MarketOptions = {
 };
 
 const dayMs = 86_400_000;
-/** Bytes of text per ad id, capacity included: `li00001.cr00042` has 15. */
-const adIdBytes = 48;
-const lineItemIdBytes = 24;
+/** The longest id of a line item (ASCII). What is not used is never touched, so it is not resident. */
+const lineItemIdBytes = idCharsMax;
 /** Rows of withdrawn ads are given to new ads this long after: no request that could see them is under way any more. */
 const reclaimMsMin = 60_000;
 
@@ -49,31 +48,29 @@ export class PodMarket {
   readonly pacingRates: PacingRates;
   readonly shared: MarketShared;
   readonly #pacing: PacingController;
-  readonly #adIds: SharedIdIndex;
   readonly #lineItemIds: SharedIdIndex;
   #namedLineItems = 0;
+  readonly #absentCharges = new Map<string, { readonly chargedNanos: bigint; readonly overDeliveredNanos: bigint }>();
   #day: number;
   #auctionsBefore = 0;
 
   constructor(writer: CatalogWriter, { nowMs, generationNonce, seenNoticesMax }: MarketOptions) {
     this.writer = writer;
-    const { adCapacity, lineItemCapacity } = writer.catalog;
+    const { lineItemCapacity } = writer.catalog;
     const ledger = BudgetLedger.allocate(lineItemCapacity, undefined, generationNonce);
     const caps = FrequencyCaps.allocate();
     const pacing = PacingRates.allocate(lineItemCapacity);
     const seen = SeenNotices.allocate(seenNoticesMax);
-    const adIds = SharedIdIndex.allocate(adCapacity, adCapacity * adIdBytes);
     const lineItemIds = SharedIdIndex.allocate(lineItemCapacity, lineItemCapacity * lineItemIdBytes);
-    this.shared = { catalog: writer.shared, index: writer.indexShared, ledger, caps, pacing, seen, adIds, lineItemIds };
+    this.shared = { catalog: writer.shared, index: writer.indexShared, ledger, caps, pacing, seen, lineItemIds };
     this.ledger = new BudgetLedger(ledger);
     this.caps = new FrequencyCaps(caps);
     this.seen = new SeenNotices(seen);
     this.pacingRates = new PacingRates(pacing);
     this.#pacing = new PacingController(this.pacingRates, this.ledger);
-    this.#adIds = new SharedIdIndex(adIds);
     this.#lineItemIds = new SharedIdIndex(lineItemIds);
     this.#day = Math.floor(nowMs / dayMs);
-    for (let row = 0; row < this.catalog.adCount; row++) this.#adIds.set(this.catalog.adId(row), row);
+    this.ledger.openDay(this.#day);
     this.noteLineItems();
   }
 
@@ -87,24 +84,33 @@ export class PodMarket {
     for (; this.#namedLineItems < lineItemCount; this.#namedLineItems++) {
       this.#lineItemIds.set(this.catalog.lineItemId(this.#namedLineItems), this.#namedLineItems);
     }
-    for (let lineItem = 0; lineItem < lineItemCount; lineItem++)
+    for (let lineItem = 0; lineItem < lineItemCount; lineItem++) {
       this.ledger.setBudget(lineItem, liBudgetNanos[lineItem]!);
+    }
+    this.#restoreAbsent();
   }
 
-  /** Makes new rows known by id; before they are published. */
-  nameAds(rows: readonly number[]): void {
-    for (const row of rows) this.#adIds.set(this.catalog.adId(row), row);
+  /** Charges of today for line items that are known by now: whoever comes back today has spent what he has spent. */
+  #restoreAbsent(): void {
+    for (const [id, { chargedNanos, overDeliveredNanos }] of this.#absentCharges) {
+      const lineItem = this.writer.lineItemOf(id);
+      if (lineItem < 0) continue;
+      this.ledger.restore(lineItem, chargedNanos, overDeliveredNanos);
+      this.#absentCharges.delete(id);
+    }
   }
 
-  /** What the log says of today: charges, notices that may still be repeated, views. Line items that are gone are skipped. */
+  /**
+   * What the log says of today: charges, notices that may still be repeated, views. Charges of line items that are not in the
+   * catalog wait for them until the day ends; their views are gone.
+   */
   restore(log: RecoveredLog, nowMs: number): { chargedLineItems: number; notices: number; views: number } {
     let chargedLineItems = 0;
     for (const [id, sum] of log.charges) {
-      const lineItem = this.writer.lineItemOf(id);
-      if (lineItem < 0) continue;
-      this.ledger.restore(lineItem, sum.chargedNanos, sum.overDeliveredNanos);
+      this.#absentCharges.set(id, { chargedNanos: sum.chargedNanos, overDeliveredNanos: sum.overDeliveredNanos });
       chargedLineItems++;
     }
+    this.#restoreAbsent();
     log.forEachNoticeId((high, low, expiresMs) => this.seen.add(high, low, expiresMs, nowMs));
     log.forEachView((high, low, lineItemId, timeMs) => {
       const lineItem = this.writer.lineItemOf(lineItemId);
@@ -120,7 +126,9 @@ export class PodMarket {
     const day = Math.floor(nowMs / dayMs);
     if (day > this.#day) {
       this.#day = day;
-      this.ledger.startDay();
+      this.ledger.startDay(day);
+      // What an earlier process charged for line items that are not here is of a day that has ended.
+      this.#absentCharges.clear();
     }
     this.ledger.expireOldest(nowMs);
     this.ledger.decayExpected(nowMs);

@@ -79,7 +79,6 @@ const catalog = new Catalog(data.market.catalog);
 const ledger = new BudgetLedger(data.market.ledger);
 const caps = new FrequencyCaps(data.market.caps);
 const seen = new SeenNotices(data.market.seen);
-const adIds = new SharedIdIndex(data.market.adIds);
 const lineItemIds = new SharedIdIndex(data.market.lineItemIds);
 const telemetry = new Telemetry(data.telemetry);
 const channel = new LogChannel(data.channel, now);
@@ -155,11 +154,7 @@ const context = {
     faultsOfSecond[key] = (faultsOfSecond[key] ?? 0) + 1;
   },
   onError,
-  rowOfAd: (adId: string) => {
-    // A row is given to another ad some time after the one that it had was withdrawn.
-    const row = adIds.get(adId);
-    return row >= 0 && catalog.adId(row) === adId ? row : -1;
-  },
+  rowOfAd: (adId: string) => catalog.rowOfAd(lineItemIds.get(lineItemIdOf(adId)), adId),
   isLive: (row: number) => catalog.isLive(row),
 };
 let publicUrl = config.publicUrl.replace(/\/+$/u, '');

@@ -92,11 +92,12 @@ export class LogChannel {
   }
 
   /**
-   * Hands a notice to the writer and returns its sequence (an int32 that wraps), or undefined when it was refused: ask `fault`
-   * first, in the same turn, then the answer is never undefined and a charge is never without its record.
+   * Hands a notice to the writer and returns its sequence (an int32 that wraps), or undefined when the ring is full: ask `fault`
+   * first, in the same turn, then the answer is never undefined and a charge is never without its record. A fault of the disk
+   * that comes between the two does not matter here: the writer tries until it is over, and whoever waits is told meanwhile.
    */
   writeNotice(notice: NoticeRecord): number | undefined {
-    const at = this.fault === undefined ? this.#notices.reserve(noticeBytesMax) : -1;
+    const at = this.#notices.reserve(noticeBytesMax);
     if (at < 0) {
       this.#state.countRefusedNotice(this.#index);
       return undefined;

@@ -104,6 +104,26 @@ test('an unexpanded price charges nothing and ends the reservation; one above th
   expect(world.channel.records.map(({ flags }) => flags)).toEqual([noticeFlags.unexpanded, noticeFlags.clamped]);
 });
 
+test('a price without a currency, or with a macro in its place, is in the currency of the answer', async () => {
+  const world: NoticeWorld = {
+    ...noticeWorld(),
+    toCatalogNanos: (nanos, currency) => ({ USD: nanos, EUR: nanos * 2 })[currency],
+  };
+  let auctionLow = 0;
+  for (const [currency, query, charged] of [
+    ['EUR', '&p=0.1', 200_000],
+    ['EUR', '&p=0.1&c=${AUCTION_CURRENCY}', 200_000],
+    ['EUR', '&p=0.1&c=USD', 100_000],
+    ['USD', '&p=0.1&c=EUR', 200_000],
+    ['USD', '&p=0.1', 100_000],
+  ] as const) {
+    auctionLow++;
+    const { bill } = world.signer.sign(claimsOf({ auctionLow, currency }));
+    expect(await send(world, 'bill', `t=${bill}${query}`)).toMatchObject({ status: 204 });
+    expect(world.channel.records.at(-1)!.chargedNanos).toBe(charged);
+  }
+});
+
 test('a loss gives the reservation back; a bill that still comes is late, charged and counted', async () => {
   const world = noticeWorld();
   const handle = world.ledger.reserve(1, 1_000_000, noonMs + 60_000);
@@ -176,8 +196,27 @@ test('what is no token or no price is 400, what is too old 410, an unknown ad 20
   world.nowMs = noonMs;
   const unknown = world.signer.sign(claimsOf({ adId: 'gone' })).bill;
   expect(await send(world, 'bill', `t=${unknown}&p=0.1`)).toMatchObject({ status: 204 });
-  expect(world.channel.records).toEqual([]);
+  // Nobody is charged for an ad that is gone, but what the exchange bills us stays in the books.
+  expect(world.channel.records).toMatchObject([
+    { kind: 'bill', lineItemId: 'gone', chargedNanos: 0, costNanos: 100_000 },
+  ]);
   expect(spent(world)).toBe(0);
+});
+
+test('a disk that fails between the question and the record costs no record: 503, and the repetition charges nothing more', async () => {
+  const world = noticeWorld();
+  let asked = 0;
+  const failing = Object.assign(Object.create(world.channel) as typeof world.channel, {
+    onDurable: () => Promise.resolve('EVENT_LOG_WRITE_FAILED' as const),
+  });
+  Object.defineProperty(failing, 'fault', { get: () => (asked++ === 0 ? undefined : 'EVENT_LOG_WRITE_FAILED') });
+  const { bill } = world.signer.sign(claimsOf({}));
+  expect(await send({ ...world, channel: failing }, 'bill', `t=${bill}&p=0.5&c=USD`)).toMatchObject({ status: 503 });
+  expect(world.channel.records).toMatchObject([{ kind: 'bill', chargedNanos: spent(world) }]);
+  expect(spent(world)).toBe(500_000);
+  expect(await send(world, 'bill', `t=${bill}&p=0.5&c=USD`)).toMatchObject({ status: 204 });
+  expect(world.channel.records).toHaveLength(1);
+  expect(spent(world)).toBe(500_000);
 });
 
 test('a test auction gets the same answers and changes nothing', async () => {

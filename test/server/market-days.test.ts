@@ -132,29 +132,32 @@ describe('ids of any length, and ads that come and go', () => {
     expect(market.catalog.rowOfAd(index.get(ids[0]!), 'no such ad')).toBe(-1);
   });
 
-  test('creatives rotate for ever: rows are used again, ads are found by their id only while they are on sale', () => {
-    const market = marketOf(catalogOf([item('turns')]), midnightMs);
-    const lineItem = market.writer.lineItemOf('turns');
-    const creative = (turn: number): object => ({
-      ...((catalogOf([item('turns')]) as { creatives: object[] }).creatives[0] as object),
-      id: `cr-${turn}`,
-    });
-    const entry = (catalogOf([item('turns')]) as { line_items: object[] }).line_items[0] as object;
-    let adsBefore = 'turns.cr-turns';
-    for (let turn = 0; turn < 1500; turn++) {
-      // Creatives keep their numbers for good, so a handful takes turns.
-      const id = turn % 5;
-      const result = market.writer.apply({
-        creatives: [creative(id)],
-        line_items: [{ ...entry, creative_ids: [`cr-${id}`] }],
+  test('creatives rotate: more ads than the catalog has room for come and go, each found by its id while it is on sale', () => {
+    const count = 40;
+    const items = Array.from({ length: count }, (_, index) => ({ ...item(`turns${index}`), advertiser: 'one' }));
+    const spec = catalogOf(items) as { line_items: object[] };
+    const market = marketOf(spec, midnightMs);
+    const { catalog, writer } = market;
+    const seen = new Set<string>();
+    let before: string[] = [];
+    for (let turn = 1; turn <= count; turn++) {
+      const shown = (index: number): string => `cr-turns${(index + turn) % count}`;
+      const result = writer.apply({
+        line_items: spec.line_items.map((entry, index) => ({ ...entry, creative_ids: [shown(index)] })),
       });
-      if (result.kind !== 'applied') throw new Error(JSON.stringify(result.problems));
-      market.writer.publish(result.addedRows);
-      const adId = `turns.cr-${id}`;
-      expect(market.catalog.adId(market.catalog.rowOfAd(lineItem, adId))).toBe(adId);
-      expect(market.catalog.rowOfAd(lineItem, adsBefore)).toBe(-1);
-      adsBefore = adId;
+      if (result.kind !== 'applied') throw new Error(JSON.stringify(result.problems[0]));
+      writer.publish(result.addedRows);
+      const now = items.map(({ id }, index) => `${id}.${shown(index)}`);
+      for (const [index, adId] of now.entries()) {
+        const lineItem = writer.lineItemOf(`turns${index}`);
+        expect(catalog.adId(catalog.rowOfAd(lineItem, adId))).toBe(adId);
+        expect(catalog.rowOfAd(lineItem, before[index] ?? 'none yet')).toBe(-1);
+        seen.add(adId);
+      }
+      before = now;
       market.tidy(midnightMs + turn * 120_000);
+      market.tidy(midnightMs + turn * 120_000 + 61_000);
     }
+    expect(seen.size).toBeGreaterThan(catalog.adCapacity);
   });
 });

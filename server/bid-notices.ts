@@ -43,6 +43,7 @@ export function winnerTokens(
     userHashLow: user.userHashLow,
     issuedAtMs: Math.floor(draft.timeMs),
     isTest: draft.test,
+    currency: draft.currency,
     clickUrl: ad.landingUrl,
   });
 }

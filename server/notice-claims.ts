@@ -5,7 +5,10 @@ export type NoticeKind = (typeof noticeKinds)[number];
 /** 0 CPM, 1 CPC, 2 CPA: as in the catalog. */
 export type PriceType = 0 | 1 | 2;
 
-/** Everything a notice needs, signed into it, so that any pod may receive it. Shared by all notices of one bid. */
+/**
+ * Everything a notice needs, signed into it, so that any pod may receive it. Shared by all notices of one bid; those of clicks and
+ * conversions, which every visitor and every advertiser sees, carry only what `publicClaims` leaves.
+ */
 export type NoticeClaims = {
   /** The two halves of the auction id. */
   readonly auctionHigh: number;
@@ -29,9 +32,27 @@ export type NoticeClaims = {
   /** Epoch milliseconds, whole. */
   readonly issuedAtMs: number;
   readonly isTest: boolean;
+  /** ISO 4217, of the answer that the bid was in: what is reported without a currency is in this one. */
+  readonly currency: string;
   /** Where a click goes; '' = nowhere (204). Only the click token carries it. */
   readonly clickUrl: string;
 };
+
+/** What clicks and conversions are settled by: neither who saw the ad nor what was bid for showing it. */
+export function publicClaims(claims: NoticeClaims): NoticeClaims {
+  return {
+    ...claims,
+    bidNanos: 0,
+    chargeNanos: claims.priceType === 0 ? 0 : claims.chargeNanos,
+    clickQ30: 0,
+    reservationHandle: -1,
+    reservationGeneration: 0,
+    reservedNanos: 0,
+    userHashHigh: 0,
+    userHashLow: 0,
+    currency: 'USD',
+  };
+}
 
 /** The six tokens of one bid: base64url text, safe in a URL. */
 export type NoticeTokens = Readonly<Record<NoticeKind, string>>;

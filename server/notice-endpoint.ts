@@ -57,7 +57,7 @@ function handleNotice(
   if (request.method === 'HEAD') return answer();
   const { outcome, durable } = settlement.settle(verified, {
     price,
-    currency: query.currency,
+    currency: query.currency ?? verified.claims.currency,
     lossReason: query.lossReason,
   });
   if (outcome === 'UNLOGGED') return respond(503, comeAgain, '');
@@ -73,13 +73,13 @@ function handleNotice(
 type NoticeQuery = {
   token: string | undefined;
   price: string | undefined;
-  currency: string;
+  currency: string | undefined;
   lossReason: number;
 };
 
 /** First of each name wins. Tokens are long, so they are not decoded unless they hold an escape. */
 function readQuery(query: string): NoticeQuery {
-  const found: NoticeQuery = { token: undefined, price: undefined, currency: 'USD', lossReason: 0 };
+  const found: NoticeQuery = { token: undefined, price: undefined, currency: undefined, lossReason: 0 };
   let hasCurrency = false;
   let hasLoss = false;
   for (const part of query.split('&', queryPartsMax)) {
@@ -91,7 +91,7 @@ function readQuery(query: string): NoticeQuery {
     else if (name === 'p') found.price ??= value;
     else if (name === 'c' && !hasCurrency) {
       hasCurrency = true;
-      // As with the price: a macro that nobody filled in says nothing, so the default holds.
+      // As with the price: a macro that nobody filled in says nothing, so the currency of the bid holds.
       if (/^[A-Za-z]{3}$/u.test(value)) found.currency = value.toUpperCase();
     } else if (name === 'l' && !hasLoss) {
       hasLoss = true;

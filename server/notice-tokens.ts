@@ -4,6 +4,7 @@ import {
   type NoticeKind,
   noticeKinds,
   type NoticeTokens,
+  publicClaims,
   type VerifiedNotice,
 } from './notice-claims.ts';
 
@@ -24,15 +25,29 @@ const adIdBytesMax = 512;
 const clickUrlBytesMax = 4096;
 const formatVersion = 1;
 const fixedBytes = 35;
-const optionalBytes = 22;
+const reservationBytes = 14;
+const userBytes = 8;
+const currencyBytes = 3;
+const optionalBytes = reservationBytes + userBytes + currencyBytes;
 const bodyBytesMax = fixedBytes + optionalBytes + adIdBytesMax + clickUrlBytesMax;
 /** 128 of 256 bits: 2^127 attempts at a live endpoint for one forgery, and 21 characters less per address. */
 const macBytes = 16;
 const tokenCharsMax = Math.ceil(((bodyBytesMax + macBytes) * 4) / 3);
-const flagBits = { test: 1, reservation: 2, user: 4 } as const;
+const flagBits = { test: 1, reservation: 2, user: 4, currency: 8 } as const;
+/** Of the catalog: what needs no word. */
+const usualCurrency = 'USD';
 
 /**
- * Signs and reads the tokens of notices. A token is base64url of `body ‖ MAC`: the claims in at most 57 bytes and the ad's
+ * Seeds of the hashes that tokens name users by, from the same secret: a token that leaks says nothing about who it was, and all
+ * pods that share notices share the names.
+ */
+export function userHashSeeds(key: Uint8Array): { readonly high: number; readonly low: number } {
+  const seeds = createHmac('sha256', key).update('gavelin user hash v1').digest();
+  return { high: seeds.readUInt32LE(0), low: seeds.readUInt32LE(4) };
+}
+
+/**
+ * Signs and reads the tokens of notices. A token is base64url of `body ‖ MAC`: the claims in at most 60 bytes and the ad's
  * id, then 16 bytes of an HMAC that belong to its kind alone, so that a token of one kind is never valid as another. One
  * per thread; any pod with the same key reads them.
  */
@@ -61,13 +76,12 @@ export class NoticeSigner {
       macs.copy(this.#bytes, end, place * macBytes, (place + 1) * macBytes);
       return this.#bytes.toString('base64url', 0, end + macBytes);
     });
-    this.#writeUrl(claims.clickUrl);
-    return new BidTokens(this, claims, shared, this.#sealed('click'));
+    return new BidTokens(this, claims, shared, this.signOne('click', claims));
   }
 
   /** One token alone. */
   signOne(kind: NoticeKind, claims: NoticeClaims): string {
-    this.#writeBody(claims);
+    this.#writeBody(kind === 'click' || kind === 'conversion' ? publicClaims(claims) : claims);
     if (kind === 'click') this.#writeUrl(claims.clickUrl);
     return this.#sealed(kind);
   }
@@ -92,8 +106,12 @@ export class NoticeSigner {
     const hasReservation = claims.reservationHandle >= 0;
     const hasUser = claims.userHashHigh !== 0 || claims.userHashLow !== 0;
     bytes[0] = (formatVersion << 4) | claims.priceType;
+    const hasCurrency = claims.currency !== usualCurrency;
     bytes[1] =
-      (claims.isTest ? flagBits.test : 0) | (hasReservation ? flagBits.reservation : 0) | (hasUser ? flagBits.user : 0);
+      (claims.isTest ? flagBits.test : 0) |
+      (hasReservation ? flagBits.reservation : 0) |
+      (hasUser ? flagBits.user : 0) |
+      (hasCurrency ? flagBits.currency : 0);
     bytes.writeUInt32LE(claims.auctionHigh, 2);
     bytes.writeUInt32LE(claims.auctionLow, 6);
     bytes[10] = claims.impIndex;
@@ -106,13 +124,14 @@ export class NoticeSigner {
       bytes.writeUInt32LE(claims.reservationHandle, at);
       bytes.writeUInt32LE(claims.reservationGeneration >>> 0, at + 4);
       bytes.writeUIntLE(claims.reservedNanos, at + 8, 6);
-      at += 14;
+      at += reservationBytes;
     }
     if (hasUser) {
       bytes.writeUInt32LE(claims.userHashHigh >>> 0, at);
       bytes.writeUInt32LE(claims.userHashLow >>> 0, at + 4);
-      at += 8;
+      at += userBytes;
     }
+    if (hasCurrency) at += bytes.write(claims.currency, at, currencyBytes, 'latin1');
     const idBytes = bytes.write(claims.adId, at, adIdBytesMax, 'utf8');
     bytes.writeUInt16LE(idBytes, 29);
     this.#end = at + idBytes;
@@ -176,8 +195,10 @@ function readClaims(bytes: Buffer, end: number): NoticeClaims | undefined {
   const flags = bytes[1]!;
   const hasReservation = (flags & flagBits.reservation) !== 0;
   const hasUser = (flags & flagBits.user) !== 0;
-  const userAt = fixedBytes + (hasReservation ? 14 : 0);
-  const idAt = userAt + (hasUser ? 8 : 0);
+  const hasCurrency = (flags & flagBits.currency) !== 0;
+  const userAt = fixedBytes + (hasReservation ? reservationBytes : 0);
+  const currencyAt = userAt + (hasUser ? userBytes : 0);
+  const idAt = currencyAt + (hasCurrency ? currencyBytes : 0);
   const idEnd = idAt + bytes.readUInt16LE(29);
   if (idEnd > end) return undefined;
   return {
@@ -196,6 +217,7 @@ function readClaims(bytes: Buffer, end: number): NoticeClaims | undefined {
     userHashLow: hasUser ? bytes.readUInt32LE(userAt + 4) : 0,
     issuedAtMs: bytes.readUIntLE(11, 6),
     isTest: (flags & flagBits.test) !== 0,
+    currency: hasCurrency ? bytes.toString('latin1', currencyAt, idAt) : usualCurrency,
     clickUrl: bytes.toString('utf8', idEnd, end),
   };
 }

@@ -62,6 +62,7 @@ for (let bid = 0; bid < bidCount; bid++) {
     userHashLow: 5,
     issuedAtMs: nowMs,
     isTest: false,
+    currency: 'USD',
     clickUrl: '',
   });
 }

@@ -29,6 +29,7 @@ export function claimsOf(change: Partial<NoticeClaims> = {}): NoticeClaims {
     userHashLow: 0,
     issuedAtMs: noonMs,
     isTest: false,
+    currency: 'USD',
     clickUrl: '',
     ...change,
   };

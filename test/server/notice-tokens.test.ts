@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { noticeKinds } from '#server/notice-claims.ts';
-import { noticeLifetimesMs, NoticeSigner } from '#server/notice-tokens.ts';
+import { type NoticeClaims, noticeKinds } from '#server/notice-claims.ts';
+import { UserHash } from '#auction/user-hash.ts';
+import { noticeLifetimesMs, NoticeSigner, userHashSeeds } from '#server/notice-tokens.ts';
 import { claimsOf, key, noonMs } from './notice-fixtures.ts';
 
 const word = fc.integer({ min: 0, max: 0xffff_ffff });
@@ -21,6 +22,7 @@ const anyClaims = fc
     userHashLow: word,
     issuedAtMs: fc.integer({ min: 0, max: 2 ** 47 }),
     isTest: fc.boolean(),
+    currency: fc.constantFrom('USD', 'EUR', 'JPY'),
     clickUrl: fc.webUrl({ withQueryParameters: true, withFragments: true }),
   })
   .map(({ reservation, priceType, ...rest }) =>
@@ -35,15 +37,31 @@ const anyClaims = fc
 
 const signer = new NoticeSigner(key);
 
-test('what was signed is read back, the click target only from the click token', () => {
+/** What the tokens that a page shows to anybody may tell. */
+const publicPart = (claims: NoticeClaims): NoticeClaims => ({
+  ...claims,
+  bidNanos: 0,
+  chargeNanos: claims.priceType === 0 ? 0 : claims.chargeNanos,
+  clickQ30: 0,
+  reservationHandle: -1,
+  reservationGeneration: 0,
+  reservedNanos: 0,
+  userHashHigh: 0,
+  userHashLow: 0,
+  currency: 'USD',
+});
+
+test('what was signed is read back, from click and conversion only what they need, and the target from the click alone', () => {
   fc.assert(
     fc.property(anyClaims, (claims) => {
       const tokens = signer.sign(claims);
       for (const kind of noticeKinds) {
         const verified = signer.verify(kind, tokens[kind], claims.issuedAtMs);
+        const isPublic = kind === 'click' || kind === 'conversion';
+        const told = isPublic ? publicPart(claims) : claims;
         expect(verified).toEqual({
           kind,
-          claims: kind === 'click' ? claims : { ...claims, clickUrl: '' },
+          claims: kind === 'click' ? told : { ...told, clickUrl: '' },
           expiresAtMs: claims.issuedAtMs + noticeLifetimesMs[kind],
         });
       }
@@ -99,6 +117,36 @@ test('each kind lives as long as it is said to, to the millisecond', () => {
     expect(signer.verify(kind, tokens[kind], lastMs)).toMatchObject({ kind, expiresAtMs: lastMs });
     expect(signer.verify(kind, tokens[kind], lastMs + 1)).toBe('EXPIRED');
   }
+});
+
+test('a conversion token is the same whether made from the bid or from its click', () => {
+  fc.assert(
+    fc.property(anyClaims, (claims) => {
+      const { click, conversion } = signer.sign(claims);
+      const clicked = signer.verify('click', click, claims.issuedAtMs);
+      if (typeof clicked === 'string') throw new Error(clicked);
+      expect(signer.signOne('conversion', clicked.claims)).toBe(conversion);
+    }),
+  );
+});
+
+test('only another currency than that of the catalog makes a token longer', () => {
+  const { bill } = signer.sign(claimsOf());
+  expect(signer.sign(claimsOf({ currency: 'USD' })).bill).toBe(bill);
+  expect(signer.sign(claimsOf({ currency: 'EUR' })).bill.length).toBe(bill.length + 4);
+});
+
+test('the seeds of user hashes are those of the key alone', () => {
+  const seeds = userHashSeeds(key);
+  expect(userHashSeeds(key.slice())).toEqual(seeds);
+  expect(seeds.high).not.toBe(seeds.low);
+  const other = userHashSeeds(key.map((byte) => byte ^ 1));
+  expect([other.high, other.low]).not.toContain(seeds.high);
+  const hash = new UserHash(seeds.high, seeds.low);
+  hash.of('user-1');
+  const otherHash = new UserHash(other.high, other.low);
+  otherHash.of('user-1');
+  expect([otherHash.high, otherHash.low]).not.toEqual([hash.high, hash.low]);
 });
 
 test('tokens fit into an address: 200 characters with reservation, user and an id of 64 bytes', () => {

@@ -171,7 +171,7 @@ export class Edge {
     const { catalog, ledger, caps, telemetry, signer, now } = this;
     const options = this.#options;
     const rowOfAd = (adId: string): number => this.writer.rowOfAd(adId);
-    const userHash = new UserHash();
+    const userHash = new UserHash(3, 4);
     const auction = new Auctioneer({ catalog, ledger, pacing: this.pacing, telemetry, now });
     const retrieval = new Retrieval(new TargetingIndex(this.writer.indexShared, catalog), () => []);
     const scoring = new StandInScoring(

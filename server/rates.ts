@@ -19,16 +19,29 @@ const problemCountMax = 50;
 export class Rates {
   readonly #rates: ReadonlyMap<string, Rate>;
   readonly #staleAtMs: number;
+  /** These and those of the tables before. */
+  readonly #lastRates: ReadonlyMap<string, Rate>;
 
-  constructor(rates: readonly Rate[], staleAtMs: number) {
+  constructor(rates: readonly Rate[], staleAtMs: number, before?: Rates) {
     this.#rates = new Map(rates.map((rate) => [rate.currency, rate]));
     this.#staleAtMs = staleAtMs;
+    this.#lastRates = before === undefined ? this.#rates : new Map([...before.#lastRates, ...this.#rates]);
+  }
+
+  /** The same table, which also knows what the currencies that it lacks were last worth. */
+  after(before: Rates): Rates {
+    return new Rates([...this.#rates.values()], this.#staleAtMs, before);
   }
 
   /** Undefined when there is none or it is stale. USD itself needs no table and never ages. */
   rateOf(currency: string, nowMs: number): Rate | undefined {
     if (currency === catalogCurrency) return one;
     return nowMs < this.#staleAtMs ? this.#rates.get(currency) : undefined;
+  }
+
+  /** However old: what was bid in a currency is billed in it. Undefined when there never was one. */
+  lastRateOf(currency: string): Rate | undefined {
+    return currency === catalogCurrency ? one : this.#lastRates.get(currency);
   }
 }
 
@@ -40,9 +53,12 @@ export function toUsdNanosUp(nanos: number, rate: Rate): number {
   return Math.min(floorInCatalogNanos(nanos, rate), Number.MAX_SAFE_INTEGER);
 }
 
-/** What an exchange reports in a currency, in USD, rounded up: a cost is never understated. Undefined without a rate. */
-export function toCatalogNanos(rates: Rates, nanos: number, currency: string, nowMs: number): number | undefined {
-  const rate = rates.rateOf(currency, nowMs);
+/**
+ * What an exchange reports in a currency, in USD, rounded up: a cost is never understated. By the last rate that there was, because
+ * a stale one is nearer to the truth than the whole bid. Undefined when there never was one.
+ */
+export function toCatalogNanos(rates: Rates, nanos: number, currency: string): number | undefined {
+  const rate = rates.lastRateOf(currency);
   return rate === undefined ? undefined : toUsdNanosUp(nanos, rate);
 }
 

@@ -2,7 +2,6 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { BudgetLedger } from '#auction/budget-ledger.ts';
 import { Catalog } from '#auction/catalog.ts';
 import { lineItemIdOf } from '#auction/catalog-spec.ts';
-import { priceInCatalogNanos } from '#auction/currency.ts';
 import { FrequencyCaps } from '#auction/frequency-caps.ts';
 import { PacingRates } from '#auction/pacing.ts';
 import { SeenNotices } from '#auction/seen-notices.ts';
@@ -35,7 +34,8 @@ import { noticeRoutes } from './notice-endpoint.ts';
 import { NoticeSigner, userHashSeeds } from './notice-tokens.ts';
 import type { MarketShared } from './pod-market.ts';
 import { PredictEndpoint } from './predict-endpoint.ts';
-import { readRates, usdOnly } from './rates.ts';
+import { toCatalogNanos } from './rates.ts';
+import { RatesFile, ratesCheckMs } from './rates-file.ts';
 import { RecentAuctions } from './recent-auctions.ts';
 import { Retrieval } from './retrieval.ts';
 import { type ServedModel, servedModel, type ServedModelShared } from './served-model.ts';
@@ -87,6 +87,7 @@ const userSeeds = userHashSeeds(data.noticeKey);
 const userHash = new UserHash(userSeeds.high, userSeeds.low);
 const recent = new RecentAuctions(catalog);
 const cards = new CardCache(catalog);
+const ratesFile = new RatesFile(config.ratesFile, data.rates, onError);
 let model: ServedModel = servedModel(data.model, catalog.adLineItem);
 let port = 0;
 let isDraining = false;
@@ -146,7 +147,9 @@ const context = {
   generationOf: (reservation: number) => ledger.generationOf(reservation),
   publicUrl: () => publicUrl,
   callers: callersOf(data.callers, { tmaxMs: config.tmaxMs }),
-  rates: ratesOf(data.rates),
+  get rates() {
+    return ratesFile.rates;
+  },
   bodyBytesMax: config.bodyBytesMax,
   onFault: ({ code, path }: RequestFault, callerId: string): void => {
     const kind = `${code} ${path} (${callerId === '' ? 'unknown caller' : callerId})`;
@@ -176,10 +179,7 @@ const routes = [
     lineItemOfAd: (adId) => lineItemIds.get(lineItemIdOf(adId)),
     lineItemId: (lineItem) => catalog.lineItemId(lineItem),
     catalog,
-    toCatalogNanos: (nanos, currency) => {
-      const rate = context.rates.rateOf(currency, now());
-      return rate === undefined ? undefined : priceInCatalogNanos(nanos, rate);
-    },
+    toCatalogNanos: (nanos, currency) => toCatalogNanos(ratesFile.rates, nanos, currency),
   }),
   ...healthRoutes(() => !isDraining),
 ];
@@ -204,6 +204,7 @@ const timer = setInterval(() => {
   tell({ kind: 'second', auctions: recent.take(), faults: faultsOfSecond });
   faultsOfSecond = {};
 }, secondMs);
+const ratesTimer = setInterval(() => void ratesFile.check(), ratesCheckMs);
 
 parentPort?.on('message', (message: ToServingThread) => {
   if (message.kind === 'model') {
@@ -220,6 +221,7 @@ async function drain(graceMs: number): Promise<void> {
   scoring.stop();
   lag.stop();
   clearInterval(timer);
+  clearInterval(ratesTimer);
   tell({ kind: 'drained' });
 }
 
@@ -228,11 +230,4 @@ function callersOf(text: string, defaults: CallerDefaults) {
   const reading = readCallers(text, defaults);
   if (reading.kind === 'problems') throw fileError('CALLERS_INVALID', reading.problems);
   return reading.callers;
-}
-
-function ratesOf(text: string) {
-  if (text === '') return usdOnly;
-  const reading = readRates(text);
-  if (reading.kind === 'problems') throw fileError('RATES_INVALID', reading.problems);
-  return reading.rates;
 }

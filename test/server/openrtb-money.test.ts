@@ -42,6 +42,20 @@ test('15: the answer is in a currency that the request allows, converted once, r
   expect(why.json?.ext?.gavelin.reason).toBe('noRate');
 });
 
+test('15: a bill without a currency is in that of its bid, at the last rate there was', async () => {
+  const edge = await start({
+    catalog: catalogOf([{ id: 'cpm', priceType: 'CPM', bidNanos: 2_200_000, creative: {} }]),
+    rates: new Rates([eurUsd], performance.timeOrigin + performance.now() + 1_800_000),
+  });
+  const { bid } = await edge.bid(bidBody({ cur: ['EUR'] }));
+  expect(bid?.price).toBe(2);
+  edge.skewMs = 1_800_001;
+  const { pathname, searchParams } = new URL(bid!.burl);
+  const answer = await edge.request('GET', `${pathname}?t=${searchParams.get('t')}&p=1`);
+  expect(answer.status).toBe(204);
+  expect(edge.notices.at(-1)).toMatchObject({ kind: 'bill', chargedNanos: 1_100_000 });
+});
+
 test('15: a stale rate is none', async () => {
   const edge = await start({ rates: new Rates([eurUsd], 1000) });
   expect((await edge.bid(bidBody({ cur: ['EUR'] }))).status).toBe(204);

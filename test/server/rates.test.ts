@@ -50,12 +50,23 @@ test('what an exchange reports comes back as no less, and never as more than the
   fc.assert(
     fc.property(fc.integer({ min: 0, max: 2 ** 44 }), (bidNanos) => {
       const answered = fromUsdNanosDown(bidNanos, rates.rateOf('EUR', asOfMs)!);
-      const billed = toCatalogNanos(rates, answered, 'EUR', asOfMs)!;
+      const billed = toCatalogNanos(rates, answered, 'EUR')!;
       expect(billed).toBeLessThanOrEqual(bidNanos);
       expect(BigInt(billed) * 10_000n).toBeGreaterThanOrEqual(BigInt(answered) * 10_837n);
     }),
   );
-  expect(toCatalogNanos(rates, 5, 'GBP', asOfMs)).toBeUndefined();
+  expect(toCatalogNanos(rates, 5, 'GBP')).toBeUndefined();
+});
+
+test('a bill is converted by the last rate that there was, however old', () => {
+  const first = ratesOf({ as_of: asOf, stale_after_hours: 1, usd_per: { EUR: '2', GBP: '3' } });
+  const second = ratesOf({ as_of: asOf, stale_after_hours: 1, usd_per: { EUR: '4' } }).after(first);
+  const laterMs = asOfMs + 1e9;
+  expect(second.rateOf('EUR', laterMs)).toBeUndefined();
+  expect(second.rateOf('GBP', asOfMs)).toBeUndefined();
+  expect(toCatalogNanos(second, 10, 'EUR')).toBe(40);
+  expect(toCatalogNanos(second, 10, 'GBP')).toBe(30);
+  expect(toCatalogNanos(second, 10, 'USD')).toBe(10);
 });
 
 test('a file with mistakes names them all', () => {

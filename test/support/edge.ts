@@ -24,7 +24,7 @@ import { noticeRoutes } from '#server/notice-endpoint.ts';
 import { NoticeSigner } from '#server/notice-tokens.ts';
 import type { ServingModel } from '#server/pipeline-ports.ts';
 import { PredictEndpoint } from '#server/predict-endpoint.ts';
-import { type Rates, usdOnly } from '#server/rates.ts';
+import { type Rates, toCatalogNanos, usdOnly } from '#server/rates.ts';
 import { Retrieval } from '#server/retrieval.ts';
 import { type CounterName, Telemetry } from '#server/telemetry.ts';
 import { uwsListener } from '#server/uws-listener.ts';
@@ -261,6 +261,7 @@ export class Edge {
           lineItemOfAd: (adId) => this.writer.lineItemOf(lineItemIdOf(adId)),
           lineItemId: (lineItem) => catalog.lineItemId(lineItem),
           catalog,
+          toCatalogNanos: (nanos, currency) => toCatalogNanos(context.rates, nanos, currency),
         }),
       ],
       limits: { bodyBytesMax: options.bodyBytesMax ?? 262_144 },

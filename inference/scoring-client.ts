@@ -263,7 +263,10 @@ export class ScoringClient {
     Atomics.store(this.#memory.control, this.#memory.clientRows(this.#index), this.#rowsUnderWay);
   }
 
-  /** A caller that throws must not cost the others their answers; its error surfaces on its own. */
+  /**
+   * A caller that throws must not cost the others their answers; its error surfaces on its own, and ends the thread unless somebody
+   * listens: who has requests to lose catches in `onFinished` (server/auction-flow.ts does).
+   */
   #tell(slot: number, outcome: ScoringOutcome): void {
     try {
       this.#onFinished(slot, outcome);

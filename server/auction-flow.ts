@@ -36,7 +36,8 @@ const loggedLoserCount = 4;
 
 /**
  * The part of an auction that both roles share: who is it, what could be shown, score, calibrate, decide. Runs to the end at
- * once on the rungs without a head, else when the scoring threads have answered; `flight.done` is called exactly once.
+ * once on the rungs without a head, else when the scoring threads have answered. Then `flight.done`
+ * is called, exactly once; `run` throws, or later `flight.failed` is called, when a bug of ours prevents it.
  */
 export class AuctionFlow {
   readonly #context: AuctionFlowContext;
@@ -52,15 +53,20 @@ export class AuctionFlow {
     const model = this.#context.model();
     this.#models.set(flight, model);
     flight.request = request;
-    const startedMs = now();
-    this.#whoIsIt(flight, request, model, startedMs);
-    const knownMs = now();
-    recordStage(telemetry, flight.draft, 'lookup', knownMs - startedMs);
-    this.#whatCouldBeShown(flight, request, model, knownMs);
-    recordStage(telemetry, flight.draft, 'retrieve', now() - knownMs);
-    if (flight.draft.candidateCount === 0) return this.#finish(flight, model);
-    if (rungs[flight.rung]!.scorer === 'head' && this.#sendToHead(flight, request, model)) return;
-    this.#finish(flight, model);
+    try {
+      const startedMs = now();
+      this.#whoIsIt(flight, request, model, startedMs);
+      const knownMs = now();
+      recordStage(telemetry, flight.draft, 'lookup', knownMs - startedMs);
+      this.#whatCouldBeShown(flight, request, model, knownMs);
+      recordStage(telemetry, flight.draft, 'retrieve', now() - knownMs);
+      const isForHead = flight.draft.candidateCount > 0 && rungs[flight.rung]!.scorer === 'head';
+      if (isForHead && this.#sendToHead(flight, request, model)) return;
+      this.#finish(flight, model);
+    } catch (error) {
+      this.#forget(flight);
+      throw error;
+    }
   }
 
   #whoIsIt(flight: Flight, request: BidRequest, model: ServingModel, nowMs: number): void {
@@ -124,9 +130,9 @@ export class AuctionFlow {
       if (count === 0) continue;
       const slot = scoring.begin(count);
       if (slot < 0) {
-        // What was begun is given back; what was submitted will still come and is awaited by nobody.
+        // Nothing is submitted before every imp has its memory: all that was begun is given back at once.
         telemetry.count(counterIndex.scoring_full);
-        this.#forget(flight);
+        this.#giveUpSlots(flight);
         flight.rung = lightRung;
         return false;
       }
@@ -158,7 +164,14 @@ export class AuctionFlow {
     return flight.pendingSlots > 0;
   }
 
+  /** Of a flight that ends by an error: nothing of it stays behind here. */
   #forget(flight: Flight): void {
+    this.#models.delete(flight);
+    this.#giveUpSlots(flight);
+  }
+
+  /** Scores that are still under way are then awaited by nobody. */
+  #giveUpSlots(flight: Flight): void {
     for (const [impIndex, slot] of flight.slots.entries()) {
       if (slot < 0) continue;
       this.#flightOfSlot.delete(slot);
@@ -173,6 +186,16 @@ export class AuctionFlow {
     const flight = this.#flightOfSlot.get(slot);
     if (flight === undefined) return;
     this.#flightOfSlot.delete(slot);
+    try {
+      this.#take(flight, slot, outcome);
+    } catch (error) {
+      // Nobody stands above this call: one request that cannot be finished must not cost the thread.
+      this.#forget(flight);
+      flight.failed(flight, error);
+    }
+  }
+
+  #take(flight: Flight, slot: number, outcome: ScoringOutcome): void {
     const { telemetry, scoring, now } = this.#context;
     if (outcome === 'SCORED') {
       const claimedMs = scoring.claimedMsOf(slot);

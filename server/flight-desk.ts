@@ -34,6 +34,7 @@ export type DeskContext = {
   readonly qualityExponent: number;
   /** Taken off `tmax` for the way back. */
   readonly safetyMs: number;
+  readonly onError: (error: unknown) => void;
 };
 
 export type Asked = {
@@ -94,6 +95,7 @@ export class FlightDesk {
     flight.respond = asked.respond;
     flight.caller = caller;
     flight.done = asked.done;
+    flight.failed = this.#failed;
     this.#describe(flight.draft, asked);
     return flight;
   }
@@ -161,9 +163,18 @@ export class FlightDesk {
   forget(flight: Flight): void {
     const { auction } = this.#context;
     const { draft } = flight;
-    for (let imp = 0; imp < draft.impCount; imp++) if (draft.impWinner[imp]! >= 0) auction.giveBack(draft, imp);
+    for (let imp = 0; imp < draft.impCount; imp++) auction.giveBack(draft, imp);
     this.#end(flight, this.#context.now());
   }
+
+  /** A bug of ours, found when the scores came: told, answered with 500 when an answer is owed, and over. */
+  readonly #failed = (flight: Flight, error: unknown): void => {
+    this.#context.onError(error);
+    const { respond, http } = flight;
+    const isOwed = respond !== undefined && http?.isAborted === false;
+    if (flight.isOut) this.forget(flight);
+    if (isOwed) respond(500, [], '');
+  };
 
   #end(flight: Flight, nowMs: number): void {
     const { admission, flights } = this.#context;

@@ -68,6 +68,8 @@ export class Flight implements CrossFacts {
   queueWaitMs = 0;
   /** Called once when the auction is decided, or could not be. */
   done: (flight: Flight) => void = () => {};
+  /** Called in its place when finishing the auction threw, long after the handler had returned. */
+  failed: (flight: Flight, error: unknown) => void = () => {};
 
   reset(): void {
     this.draft.reset();

@@ -1,0 +1,54 @@
+import { afterEach, expect, test, vi } from 'vitest';
+import { Edge, type EdgeOptions } from '../support/edge.ts';
+import { catalogOf } from '../support/small-catalog.ts';
+
+const edges: Edge[] = [];
+async function start(options: EdgeOptions = {}): Promise<Edge> {
+  const edge = await Edge.start(options);
+  edges.push(edge);
+  return edge;
+}
+afterEach(async () => {
+  for (const edge of edges.splice(0)) await edge.stop();
+});
+
+const bid = { id: 'r1', imp: [{ id: '1', banner: { w: 300, h: 250 } }], device: { geo: { country: 'USA' } } };
+const slots = { id: 'a1', context: { country: 'USA' }, slots: [{ id: 's', width: 300, height: 250 }] };
+
+test.each([
+  ['/openrtb2/bid', bid],
+  ['/v1/auction', slots],
+])('a bug met while %s is finished costs that request a 500 and nothing else', async (path, body) => {
+  const edge = await start();
+  const broken = vi.spyOn(edge.ledger, 'spendableNanos').mockImplementation(() => {
+    throw new Error('broken on purpose');
+  });
+  for (let round = 0; round < 3; round++) expect((await edge.post(path, body)).status).toBe(500);
+  expect(edge.errors.splice(0).map(String)).toEqual(Array.from({ length: 3 }, () => 'Error: broken on purpose'));
+  expect(edge.admission.inFlight).toBe(0);
+  expect(edge.records).toEqual([]);
+  broken.mockRestore();
+  expect((await edge.post(path, body)).status).toBe(200);
+});
+
+/** Of two advertisers, since one may win only one place of a page. */
+const two = catalogOf(
+  [10, 4].map((usd) => ({ id: `cpm${usd}`, priceType: 'CPM' as const, bidNanos: usd * 1_000_000, creative: {} })),
+);
+
+test('what a winner already held is given back when a later imp meets the bug', async () => {
+  const edge = await start({ catalog: two });
+  const real = edge.ledger.reserve.bind(edge.ledger);
+  const reserve = vi
+    .spyOn(edge.ledger, 'reserve')
+    .mockImplementationOnce(real)
+    .mockImplementationOnce(() => {
+      throw new Error('broken on purpose');
+    });
+  const imps = [1, 2].map((id) => ({ id: String(id), banner: { w: 300, h: 250 } }));
+  expect((await edge.post('/openrtb2/bid', { ...bid, imp: imps })).status).toBe(500);
+  expect(reserve).toHaveBeenCalledTimes(2);
+  expect(edge.errors.splice(0).map(String)).toEqual(['Error: broken on purpose']);
+  for (let lineItem = 0; lineItem < edge.catalog.lineItemCount; lineItem++)
+    expect(edge.ledger.snapshot(lineItem).reservedNanos).toBe(0n);
+});

@@ -104,6 +104,7 @@ export async function startPod(config: Config, files: PodFiles, hooks: PodHooks)
       onProgress: hooks.onProgress,
     });
     models.activated(await models.prepare(files.bundle, monotonicNowMs()));
+    parts.push(() => models.active.tables.close());
     const pod = new RunningPod({ config, hooks, market, eventLog, logFolder, pool, models, startedMs });
     await pod.open();
     return pod;
@@ -197,8 +198,17 @@ export class RunningPod {
     return loadLevels[Math.max(...this.telemetry.map((each) => each.gaugeValue('load_level')))] ?? 'normal';
   }
 
-  /** Opens both ports; the pod is ready when this resolves. */
+  /** Opens both ports; the pod is ready when this resolves. When it rejects, nothing of it runs on; pool and log are the caller's. */
   async open(): Promise<void> {
+    try {
+      await this.#open();
+    } catch (error) {
+      await this.#close(0);
+      throw error;
+    }
+  }
+
+  async #open(): Promise<void> {
     const { config, market } = this;
     const isOwnNoticeKey = config.noticeKeyFile === '';
     const noticeKey = loadNoticeKey(
@@ -333,11 +343,15 @@ export class RunningPod {
 
   /** Not ready, no new connections; answers what is owed; then the log is closed and everything ends. */
   async stop(): Promise<void> {
-    this.#isReady = false;
-    await this.#threads.drain(this.config.drainMs);
-    for (const timer of this.#timers) clearInterval(timer);
-    await this.#admin?.close();
+    await this.#close(this.config.drainMs);
     await this.pool.stop();
     await this.eventLog.close();
+  }
+
+  async #close(drainMs: number): Promise<void> {
+    this.#isReady = false;
+    await this.#threads.drain(drainMs);
+    for (const timer of this.#timers) clearInterval(timer);
+    await this.#admin?.close();
   }
 }

@@ -80,6 +80,8 @@ export class ServingThreads {
     this.#isStopping = true;
     await Promise.all(
       this.#workers.map(async (worker) => {
+        // One that has ended already (its id is gone) has nothing to answer.
+        if (worker.threadId === -1) return;
         const drained = reply(worker, 'drained', graceMs + 2000).catch(() => undefined);
         worker.postMessage({ kind: 'drain', graceMs } satisfies ToServingThread);
         await drained;

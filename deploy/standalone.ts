@@ -32,7 +32,7 @@ export async function start(words: readonly string[], env: Environment): Promise
     signingKey: join(config.dataDir, 'signing-key.pem'),
   };
   let traffic: TrafficProcess | undefined;
-  await run(config, env, files, {
+  return run(config, env, files, {
     progress,
     onReady: (bidPort) => {
       if (rate > 0)
@@ -40,7 +40,6 @@ export async function start(words: readonly string[], env: Environment): Promise
     },
     onStop: async () => traffic?.stop(),
   });
-  return 0;
 }
 
 /** `gavelin serve`: a pod on one's own catalog, users and bundle. */
@@ -59,12 +58,11 @@ export async function serve(_words: readonly string[], env: Environment): Promis
     bundle: config.bundleDir,
     signingKey: join(config.dataDir, 'signing-key.pem'),
   };
-  await run(config, env, files, {
+  return run(config, env, files, {
     progress: new ProgressLine(process.stderr, () => performance.now()),
     onReady: () => {},
     onStop: async () => {},
   });
-  return 0;
 }
 
 type Hooks = {
@@ -73,18 +71,26 @@ type Hooks = {
   readonly onStop: () => Promise<void>;
 };
 
-/** Starts a pod, says so, and resolves when a signal (or the end of the parent) has stopped it. */
-async function run(config: Config, env: Environment, files: PodFiles, hooks: Hooks): Promise<void> {
+/**
+ * Starts a pod, says so, and resolves when it has been stopped: with 0 when a signal (or the end of the parent) asked for it, with 1
+ * when the pod could not serve any longer, so that whoever watches the process starts another.
+ */
+async function run(config: Config, env: Environment, files: PodFiles, hooks: Hooks): Promise<number> {
   for (const name of unknownSettings(env)) log(`${name} is set, but no setting has that name`);
   const stop = untilAskedToStop();
   const pod = await startPod(config, files, { log, onProgress: hooks.progress.update });
   process.stdout.write(`gavelin ready bid=${pod.bidUrl} admin=${pod.adminUrl}\n`);
   process.stdout.write(`dashboard: ${pod.adminUrl}/#token=${pod.adminToken}\n`);
   hooks.onReady(pod.bidPort);
-  log(`stopping: ${await Promise.race([stop, pod.failed])}`);
+  const ending = await Promise.race([
+    stop.then((reason) => ({ reason, status: 0 })),
+    pod.failed.then((reason) => ({ reason, status: 1 })),
+  ]);
+  log(`stopping: ${ending.reason}`);
   await hooks.onStop();
   await pod.stop();
   log('stopped');
+  return ending.status;
 }
 
 /** Resolves with the reason. A second signal ends the process at once. */

@@ -1,7 +1,7 @@
 import { mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { buildCatalog } from '#auction/catalog-build.ts';
 import { readCatalogFile } from '#auction/catalog-file.ts';
 import type { Catalog } from '#auction/catalog.ts';
@@ -34,18 +34,10 @@ const manager = (usersPath: string): ModelManager =>
 
 describe('a bundle that cannot be made ready', () => {
   test('gives its towers back when the users file cannot be read', async () => {
-    let closed = 0;
-    const { close } = ModelTables.prototype;
-    ModelTables.prototype.close = function closeCounted(this: ModelTables): Promise<void> {
-      closed++;
-      return close.call(this);
-    };
-    try {
-      await expect(manager(join(dataDir, 'nobody.jsonl')).prepare(demo.bundle, 1)).rejects.toThrow();
-    } finally {
-      ModelTables.prototype.close = close;
-    }
-    expect(closed).toBe(1);
+    const close = vi.spyOn(ModelTables.prototype, 'close');
+    await expect(manager(join(dataDir, 'nobody.jsonl')).prepare(demo.bundle, 1)).rejects.toThrow();
+    expect(close).toHaveBeenCalledTimes(1);
+    close.mockRestore();
   });
 
   test('and leaves the slot to the next one', async () => {

@@ -1,3 +1,5 @@
+import { isWildcard } from './url-of.ts';
+
 type NumberSetting = {
   readonly env: string;
   readonly kind: 'number';
@@ -78,6 +80,12 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   const values = Object.fromEntries(
     Object.entries(settings).map(([name, setting]) => [name, valueOf(setting, env[setting.env]?.trim(), problems)]),
   );
+  if (values['publicUrl'] === '' && isWildcard(String(values['bidHost']))) {
+    const { publicUrl, bidHost } = settings;
+    problems.push(
+      `${publicUrl.env} must be set where ${bidHost.env} is every address: bids carry it to be notified at`,
+    );
+  }
   if (problems.length > 0) throw new Error(`Unusable configuration:\n${problems.join('\n')}`);
   return Object.freeze(values) as Config;
 }

@@ -41,6 +41,7 @@ import { Retrieval } from './retrieval.ts';
 import { type ServedModel, servedModel, type ServedModelShared } from './served-model.ts';
 import type { FromServingThread, ToServingThread } from './serving-threads.ts';
 import { gaugeIndex, Telemetry, type TelemetryShared } from './telemetry.ts';
+import { urlOf } from './url-of.ts';
 import { uwsListener } from './uws-listener.ts';
 
 /** Everything a serving thread needs, as it crosses from the main thread. What is large is shared memory. */
@@ -194,7 +195,7 @@ const listening: ListeningHttp = await listener.listen({
   onError,
 });
 port = listening.port;
-if (publicUrl === '') publicUrl = `http://${config.bidHost}:${port}`;
+if (publicUrl === '') publicUrl = urlOf(config.bidHost, port);
 scoring.start();
 
 const lag = new EventLoopLag(telemetry);

@@ -36,6 +36,15 @@ test('spaces do not count, and an empty value is the default', () => {
   );
 });
 
+test('who listens everywhere says where notices are to go', () => {
+  for (const host of ['0.0.0.0', '::']) {
+    expect(complaintOf(() => readConfig({ GAVELIN_BID_HOST: host }))).toContain('GAVELIN_PUBLIC_URL must be set');
+    const config = readConfig({ GAVELIN_BID_HOST: host, GAVELIN_PUBLIC_URL: 'https://bid.example' });
+    expect(config.bidHost).toBe(host);
+  }
+  expect(readConfig({ GAVELIN_BID_HOST: '::1' }).publicUrl).toBe('');
+});
+
 test('what looks like a setting and is none is found', () => {
   const env = { GAVELIN_BID_PROT: '1', GAVELIN_BID_PORT: '1', GAVELIN_RESEARCH_DATA: '/x', HOME: '/y' };
   expect(unknownSettings(env)).toEqual(['GAVELIN_BID_PROT']);

@@ -96,6 +96,7 @@ export class AuctionEndpoint {
     const answerStartedMs = now();
     draft.timeMs = answerStartedMs;
     telemetry.count(counterIndex.auctions);
+    if (!request.isTest) telemetry.count(counterIndex.live_auctions);
     const slots = request.imps.map((imp) => this.#slot(flight, imp)).join(',');
     const auctionId = auctionIdText(draft.auctionIdHigh, draft.auctionIdLow);
     const body = `{"id":${JSON.stringify(request.id)},"auction_id":"${auctionId}","model_id":${JSON.stringify(draft.modelId)},"rung":"${rungNames[draft.rung]!}","slots":[${slots}]}`;

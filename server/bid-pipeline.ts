@@ -175,6 +175,7 @@ export class BidPipeline {
     const answerStartedMs = now();
     draft.timeMs = answerStartedMs;
     telemetry.count(counterIndex.auctions);
+    if (!request.isTest) telemetry.count(counterIndex.live_auctions);
     const isVerbose = request.isTest || isDebug(http);
     const { body, bidCount } = bidResponse(this.#context, request, draft, flight, flight.rate!, isVerbose);
     if (bidCount > 0) {

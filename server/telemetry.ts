@@ -27,6 +27,8 @@ export const counterNames = [
   'faults',
   'predictions',
   'auctions',
+  // Without tests: what pacing expects the next hours by.
+  'live_auctions',
   'test_requests',
   'log_dropped',
   'scoring_failed',

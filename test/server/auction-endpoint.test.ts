@@ -114,6 +114,8 @@ test('a test auction sells the same and moves nothing', async () => {
   expect(tested.json?.slots?.[0]?.price_nanos).toBe(4_000_000);
   expect(edge.money()).toBe(before);
   expect(edge.records[0]?.test).toBe(true);
+  await edge.post('/v1/auction', body({}));
+  expect([edge.counter('auctions'), edge.counter('live_auctions')]).toEqual([2, 1]);
 });
 
 test('a rehearsal is asked for by true, false, 1 or 0: nobody pays for what was meant as one', async () => {

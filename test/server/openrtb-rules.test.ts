@@ -131,6 +131,7 @@ test('12, G16: a test=1 copy of a winning request gets the same price and moves 
   expect(real.bid?.adid).toBe(tested.bid?.adid);
   expect(edge.money()).not.toBe(before);
   expect(edge.counter('test_requests')).toBe(1);
+  expect([edge.counter('auctions'), edge.counter('live_auctions')]).toEqual([2, 1]);
 });
 
 test('14, G14: without time for an answer there is none, at once, and nothing stays reserved', async () => {

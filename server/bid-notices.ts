@@ -1,4 +1,5 @@
 import type { AuctionDraft } from '#training-bridge/event-records.ts';
+import { noReservation } from './auctioneer.ts';
 import type { NoticeClaims, NoticeTokens, PriceType } from './notice-claims.ts';
 
 export type NoticeContext = {
@@ -8,9 +9,6 @@ export type NoticeContext = {
   /** Base of notice addresses, without a slash at its end. Asked for each bid: the port may be known only after listening. */
   readonly publicUrl: () => string;
 };
-
-/** `impReservation` of an imp that holds none. */
-export const noReservation = 0xffff_ffff;
 
 /** The two halves of the user's hash, as a flight carries them. */
 export type UserHalves = { readonly userHashHigh: number; readonly userHashLow: number };

@@ -1,8 +1,8 @@
 import { type AuctionDraft, surfaceNumbers } from '#training-bridge/event-records.ts';
 import type { AdmissionControl } from './admission.ts';
 import { recordStage } from './auction-flow.ts';
+import { noReservation } from './auctioneer.ts';
 import type { AuctionIds } from './auction-ids.ts';
-import { noReservation } from './bid-notices.ts';
 import type { BidRequest } from './bid-request.ts';
 import type { Caller } from './callers.ts';
 import { answerDeadlineMs } from './deadline.ts';

@@ -8,7 +8,7 @@ import { type DeskContext, FlightDesk } from './flight-desk.ts';
 import type { HttpHandler, HttpRequest, Respond, ResponseHeaders, Route } from './http-listener.ts';
 import { noBidBody, type NoBidReason, noBidReasons, unsoldReason } from './no-bid.ts';
 import { parseBidRequest } from './openrtb-request.ts';
-import { type Rate, type Rates, toUsdNanosUp } from './rates.ts';
+import { leastNanos, type Rate, type Rates, toUsdNanosUp } from './rates.ts';
 import { requestBody } from './request-body.ts';
 import { counterIndex, stageSeries } from './telemetry.ts';
 
@@ -132,7 +132,10 @@ export class BidPipeline {
     return undefined;
   }
 
-  /** Floors in the catalog's currency, rounded up; an imp whose floor has no rate is not for sale. */
+  /**
+   * Floors in the catalog's currency, rounded up, and at least what can be said in the answer's: so whatever wins can be offered. An
+   * imp whose floor has no rate is not for sale.
+   */
   #setMoney(flight: Flight, request: BidRequest, rate: Rate, nowMs: number): void {
     const { draft } = flight;
     flight.rate = rate;
@@ -144,7 +147,7 @@ export class BidPipeline {
       const floor = imp.video === undefined ? imp.floorNanos : imp.videoFloorNanos;
       const floorRate = floor === 0 ? rate : this.#context.rates.rateOf(imp.floorCurrency, nowMs);
       if (floorRate === undefined || imp.isPrivateAuction) flight.closedImps[imp.index] = 1;
-      else draft.impFloorNanos[imp.index] = toUsdNanosUp(floor, floorRate);
+      else draft.impFloorNanos[imp.index] = Math.max(toUsdNanosUp(floor, floorRate), leastNanos(rate));
     }
   }
 
@@ -225,7 +228,6 @@ const usdOnly: readonly string[] = ['USD'];
 
 function whyUnsold(flight: Flight): NoBidReason {
   const { draft } = flight;
-  for (let imp = 0; imp < draft.impCount; imp++) if (draft.impWinner[imp]! >= 0) return noBidReasons.priceTooSmall;
   if (draft.candidateCount === 0 && flight.closedImps.subarray(0, draft.impCount).every((closed) => closed === 1)) {
     if (flight.request!.imps.some((imp) => !imp.isPrivateAuction)) return noBidReasons.noRate;
   }

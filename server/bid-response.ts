@@ -34,8 +34,8 @@ export type BidResponse = {
 const nothingOffered: BidResponse = { body: '', bidCount: 0 };
 
 /**
- * The OpenRTB answer to a decided auction, written as text: an object tree for `JSON.stringify` costs twice as much. An imp whose
- * price is nothing in the answer's currency gets no bid.
+ * The OpenRTB answer to a decided auction, written as text: an object tree for `JSON.stringify` costs twice as much. Floors are at
+ * least one nano of the answer's currency, so every winner has a price in it.
  */
 export function bidResponse(
   context: BidResponseContext,
@@ -54,7 +54,6 @@ export function bidResponse(
     if (winner < 0) continue;
     const usdNanos = winnersCpmNanos(draft, imp.index);
     const priceNanos = fromUsdNanosDown(usdNanos, rate);
-    if (priceNanos <= 0) continue;
     const card = context.card(draft.candidateAdRow[winner]!);
     const bid = bidText(context, request, imp, draft, user, card, usdNanos, priceNanos, isVerbose);
     bidCount++;

@@ -12,7 +12,6 @@ export const noBidReasons = {
   noCandidate: { name: 'noCandidate', nbr: 500 },
   noRate: { name: 'noRate', nbr: 520 },
   overloaded: { name: 'overloaded', nbr: 521 },
-  priceTooSmall: { name: 'priceTooSmall', nbr: 522 },
 } as const satisfies Readonly<Record<string, NoBidReason>>;
 
 /** The reason of the candidate that would have been worth most, for one imp or (−1) for all. Asked off the hot path only. */

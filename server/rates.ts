@@ -62,6 +62,11 @@ export function toCatalogNanos(rates: Rates, nanos: number, currency: string): n
   return rate === undefined ? undefined : toUsdNanosUp(nanos, rate);
 }
 
+/** The least value in USD that is worth a nano of the rate's currency: less cannot be offered in it. */
+export function leastNanos(rate: Rate): number {
+  return toUsdNanosUp(1, rate);
+}
+
 /** A price in the rate's currency, rounded down. */
 export function fromUsdNanosDown(nanos: number, rate: Rate): number {
   return rate === one ? nanos : bidInForeignNanos(nanos, rate);

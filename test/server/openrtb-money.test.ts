@@ -101,6 +101,22 @@ test('16: floors are inclusive, gross, and of a video the highest that is stated
   ).toBe(204);
 });
 
+test('24: a value that is nothing in the answer’s currency is below every floor there, and reserves nothing', async () => {
+  const catalog = catalogOf([{ id: 'cpm', priceType: 'CPM', bidNanos: 9, creative: {} }]);
+  const dear = { currency: 'KWD', numerator: 10, denominator: 1 };
+  const edge = await start({ catalog, rates: new Rates([dear], far) });
+  expect((await edge.bid(bidBody())).bid?.price).toBe(0.000009);
+  const before = edge.ledger.snapshot(0).reservedNanos;
+  expect((await edge.bid(bidBody({ cur: ['KWD'] }))).status).toBe(204);
+  expect(edge.ledger.snapshot(0).reservedNanos).toBe(before);
+  expect(edge.records.at(-1)!.impWinner[0]).toBe(-1);
+  const why = await edge.bid(bidBody({ cur: ['KWD'], test: 1 }));
+  expect(why.json?.ext?.gavelin.reason).toBe('belowFloor');
+  // With a margin that takes the last nano of a value, the nano itself is offered.
+  const margin = await start({ catalog, marginPpm: 900_000 });
+  expect((await margin.bid(bidBody())).bid?.price).toBe(0.000001);
+});
+
 test('24: prices are CPM in whole nanos per impression, rounded down; the margin comes off the value', async () => {
   const catalog = catalogOf([{ id: 'cpc', priceType: 'CPC', bidNanos: 33_333_333, creative: {} }]);
   const edge = await start({ catalog, click: () => 0.0123 });

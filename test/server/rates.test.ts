@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { fromUsdNanosDown, readRates, toCatalogNanos, toUsdNanosUp, usdOnly } from '#server/rates.ts';
+import { fromUsdNanosDown, leastNanos, readRates, toCatalogNanos, toUsdNanosUp, usdOnly } from '#server/rates.ts';
 
 const asOf = '2026-05-01T00:00:00Z';
 const asOfMs = Date.parse(asOf);
@@ -56,6 +56,17 @@ test('what an exchange reports comes back as no less, and never as more than the
     }),
   );
   expect(toCatalogNanos(rates, 5, 'GBP')).toBeUndefined();
+});
+
+test('the least value of a currency is never nothing in it', () => {
+  const part = fc.integer({ min: 1, max: 10 ** 15 });
+  fc.assert(
+    fc.property(part, part, fc.nat(10 ** 6), (numerator, denominator, more) => {
+      const rate = { currency: 'EUR', numerator, denominator };
+      expect(fromUsdNanosDown(leastNanos(rate) + more, rate)).toBeGreaterThan(0);
+      if (leastNanos(rate) > 1) expect(fromUsdNanosDown(leastNanos(rate) - 1, rate)).toBe(0);
+    }),
+  );
 });
 
 test('a bill is converted by the last rate that there was, however old', () => {

@@ -1,5 +1,6 @@
 import { lineItemIdOf } from '#auction/catalog-spec.ts';
 import { AuctionError } from '#auction/errors.ts';
+import { viewWindowMsDefault } from '#auction/frequency-caps.ts';
 import type { DurableOutcome } from '#training-bridge/log-channel.ts';
 import { emptyNotice, noticeFlags, type NoticeRecord } from '#training-bridge/event-records.ts';
 import type { NoticeClaims, NoticeKind, Settlement, VerifiedNotice } from './notice-claims.ts';
@@ -62,8 +63,6 @@ export type Settled = {
   readonly durable: Promise<DurableOutcome> | undefined;
 };
 
-/** Views are counted over a day where the line item has no window of its own. */
-const viewWindowMsDefault = 24 * 3_600_000;
 const catalogCurrency = 'USD';
 const priceTypes = { cpm: 0, cpc: 1, cpa: 2 } as const;
 const nothing: BilledPrice = { nanos: 0, isClamped: false, isUnexpanded: false };

@@ -4,6 +4,7 @@ import { BundleError } from '#inference/bundle-errors.ts';
 import { ScoringError } from '#inference/errors.ts';
 import { explainAuction } from '#training-bridge/explain.ts';
 import type { AdminAnswer, AdminPorts } from './admin-server.ts';
+import { CatalogJournalError, type JournaledChange } from './catalog-journal.ts';
 import type { RunningPod } from './pod.ts';
 import { rungNames } from './rungs.ts';
 import { histogramNames } from './telemetry.ts';
@@ -54,8 +55,8 @@ export function adminPorts(pod: RunningPod): AdminPorts {
         : { status: 200, body: { line_item: entry } };
     },
     changeCatalog: async (change) => {
-      const result = market.writer.apply(change);
-      if (result.kind === 'problems') return refusal(result);
+      const result = make(pod, { kind: 'change', body: change });
+      if ('status' in result) return result;
       await pod.catalogChanged(result.addedRows);
       return {
         status: 200,
@@ -71,8 +72,8 @@ export function adminPorts(pod: RunningPod): AdminPorts {
       if (market.writer.entryOfLineItem(id) === undefined) {
         return fault(404, 'LINE_ITEM_UNKNOWN', 'id', `There is no line item "${id.slice(0, 100)}".`);
       }
-      const result = market.writer.patchLineItem(id, patch);
-      if (result.kind === 'problems') return refusal(result);
+      const result = make(pod, { kind: 'patch', line_item: id, body: patch });
+      if ('status' in result) return result;
       await pod.catalogChanged(result.addedRows);
       return { status: 200, body: { version: result.version, line_item: market.writer.entryOfLineItem(id) } };
     },
@@ -118,6 +119,23 @@ export function adminPorts(pod: RunningPod): AdminPorts {
   };
 }
 
+const statusOfJournalFault = {
+  CATALOG_JOURNAL_FULL: 507,
+  CATALOG_JOURNAL_WRITE_FAILED: 503,
+  CATALOG_JOURNAL_DAMAGED: 500,
+} as const;
+
+/** The change, made and written down, or the answer that says why not. */
+function make(pod: RunningPod, change: JournaledChange): Extract<ChangeResult, { kind: 'applied' }> | AdminAnswer {
+  try {
+    const result = pod.change(change);
+    return result.kind === 'problems' ? refusal(result) : result;
+  } catch (error) {
+    if (!(error instanceof CatalogJournalError)) throw error;
+    return fault(statusOfJournalFault[error.code], error.code, '', error.message);
+  }
+}
+
 function refusal({ problems, total }: Extract<ChangeResult, { kind: 'problems' }>): AdminAnswer {
   return {
     status: 422,
@@ -159,6 +177,7 @@ function spend({ market }: RunningPod): unknown {
       available_nanos: String(now.availableNanos),
       reserved_nanos: String(now.reservedNanos),
       spent_nanos: String(now.spentNanos),
+      pending_cut_nanos: String(now.pendingCutNanos),
       over_delivered_nanos: String(now.overDeliveredNanos),
       pass_rate: market.pacingRates.rateOf(lineItem),
     };

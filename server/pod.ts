@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { ChangeResult } from '#auction/catalog-change.ts';
 import { buildCatalog } from '#auction/catalog-build.ts';
 import { readCatalogFile } from '#auction/catalog-file.ts';
 import { ScoringPool } from '#inference/scoring-pool.ts';
@@ -11,6 +12,7 @@ import { EventLog } from '#training-bridge/event-log.ts';
 import { defaultEventLogLimits } from '#training-bridge/event-log-types.ts';
 import { adminPorts } from './pod-admin.ts';
 import { startAdminServer } from './admin-server.ts';
+import { applyChange, type CatalogJournal, type JournaledChange, restoreChanges } from './catalog-journal.ts';
 import type { Config } from './config.ts';
 import { loadNoticeKey, loadOrCreateToken } from './key-files.ts';
 import { freePort } from './listen-address.ts';
@@ -76,7 +78,10 @@ export async function startPod(config: Config, files: PodFiles, hooks: PodHooks)
   });
   const parts: (() => Promise<void>)[] = [() => eventLog.close()];
   try {
-    const market = new PodMarket(buildCatalog(catalogFile.spec), {
+    const writer = buildCatalog(catalogFile.spec);
+    const journal = restoreChanges(join(config.dataDir, 'catalog-changes.jsonl'), files.catalog, writer, hooks.log);
+    parts.push(async () => journal.close());
+    const market = new PodMarket(writer, {
       nowMs: startedMs,
       generationNonce: randomBytes(4).readUInt32LE(),
       // What the log still guards, and as much again.
@@ -105,7 +110,7 @@ export async function startPod(config: Config, files: PodFiles, hooks: PodHooks)
     });
     models.activated(await models.prepare(files.bundle, monotonicNowMs()));
     parts.push(() => models.active.tables.close());
-    const pod = new RunningPod({ config, hooks, market, eventLog, logFolder, pool, models, startedMs });
+    const pod = new RunningPod({ config, hooks, market, journal, eventLog, logFolder, pool, models, startedMs });
     await pod.open();
     return pod;
   } catch (error) {
@@ -123,6 +128,7 @@ type PodParts = {
   readonly config: Config;
   readonly hooks: PodHooks;
   readonly market: PodMarket;
+  readonly journal: CatalogJournal;
   readonly eventLog: EventLog;
   readonly logFolder: string;
   readonly pool: ScoringPool;
@@ -144,6 +150,7 @@ export class RunningPod {
   readonly adminToken: string;
   /** Resolves with the reason when the pod can no longer serve. */
   readonly failed: Promise<string>;
+  readonly #journal: CatalogJournal;
   readonly #log: (line: string) => void;
   readonly #threads: ServingThreads;
   readonly #timers: NodeJS.Timeout[] = [];
@@ -159,6 +166,7 @@ export class RunningPod {
     const { config } = parts;
     this.config = config;
     this.market = parts.market;
+    this.#journal = parts.journal;
     this.eventLog = parts.eventLog;
     this.logFolder = parts.logFolder;
     this.pool = parts.pool;
@@ -288,6 +296,22 @@ export class RunningPod {
     return podStatus(this);
   }
 
+  /**
+   * Makes a change that outlives the process: it is in the journal before anything is changed, and no longer when it is refused.
+   * Throws a CatalogJournalError when it cannot be kept; nothing has changed then.
+   */
+  change(change: JournaledChange): ChangeResult {
+    this.#journal.append(change);
+    let isMade = false;
+    try {
+      const result = applyChange(this.market.writer, change);
+      isMade = result.kind === 'applied';
+      return result;
+    } finally {
+      if (!isMade) this.#journal.undo();
+    }
+  }
+
   /** After the writer has applied a change: new ads get their vectors and names, then all are put on sale. */
   catalogChanged(addedRows: readonly number[]): Promise<void> {
     return this.#inTurn(async () => {
@@ -345,6 +369,7 @@ export class RunningPod {
   async stop(): Promise<void> {
     await this.#close(this.config.drainMs);
     await this.pool.stop();
+    this.#journal.close();
     await this.eventLog.close();
   }
 

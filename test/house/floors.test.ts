@@ -15,7 +15,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
 };
 /** The only files that may read the environment: one composition root per process, and the table of settings. */
 const environmentReaders =
-  /^(server\/config\.ts|server\/main\.ts|deploy\/(standalone|gavelin|controller)\.[jt]s|deploy\/.*-main\.ts|test\/)/u;
+  /^(server\/config\.ts|deploy\/(standalone|gavelin|controller)\.[jt]s|deploy\/.*-main\.ts|test\/)/u;
 
 function sources(folder: string): string[] {
   return readdirSync(join(root, folder), { recursive: true, withFileTypes: true })

@@ -35,13 +35,13 @@ const manager = (usersPath: string): ModelManager =>
 describe('a bundle that cannot be made ready', () => {
   test('gives its towers back when the users file cannot be read', async () => {
     const close = vi.spyOn(ModelTables.prototype, 'close');
-    await expect(manager(join(dataDir, 'nobody.jsonl')).prepare(demo.bundle, 1)).rejects.toThrow();
+    await expect(manager(join(dataDir, 'nobody.jsonl')).prepare(demo.bundle, 1)).rejects.toThrow(/ENOENT/u);
     expect(close).toHaveBeenCalledTimes(1);
     close.mockRestore();
   });
 
   test('and leaves the slot to the next one', async () => {
-    await expect(manager(join(dataDir, 'nobody.jsonl')).prepare(demo.bundle, 1)).rejects.toThrow();
+    await expect(manager(join(dataDir, 'nobody.jsonl')).prepare(demo.bundle, 1)).rejects.toThrow(/ENOENT/u);
     const models = manager(demo.files.users);
     models.activated(await models.prepare(demo.bundle, 1));
     const second = await models.prepare(demo.bundle, 2);

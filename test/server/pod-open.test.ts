@@ -39,7 +39,7 @@ test('a pod whose admin port is taken ends its threads and timers and gives its 
   expect(process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length).toBeLessThanOrEqual(
     timersBefore,
   );
-  await expect(fetch(`http://127.0.0.1:${bidPort}/healthz`)).rejects.toThrow();
+  await expect(fetch(`http://127.0.0.1:${bidPort}/healthz`)).rejects.toThrow(/fetch failed/u);
   // The same folder and the same port, in the same process: whatever was left over would be in the way.
   const pod = await start(0);
   expect((await fetch(`${pod.bidUrl}/readyz`)).status).toBe(200);

@@ -23,6 +23,7 @@ import { onlyDefaultCaller, readCallers } from './callers.ts';
 import { CandidateStage } from './candidate-stage.ts';
 import { CardCache } from './card-cache.ts';
 import type { Config } from './config.ts';
+import { drainListener } from './drain-listener.ts';
 import { fileError } from './errors.ts';
 import { FlightPool } from './flight-pool.ts';
 import { healthRoutes } from './health-endpoints.ts';
@@ -215,10 +216,11 @@ parentPort?.on('message', (message: ToServingThread) => {
 });
 tell({ kind: 'listening', port });
 
-/** Not ready any more, no new connections; answers what is owed; then this thread may be ended. */
+/** Not ready any more, then no new connections; answers what is owed; then this thread may be ended. */
 async function drain(graceMs: number): Promise<void> {
-  isDraining = true;
-  await listening.close(graceMs);
+  await drainListener(listening, graceMs, () => {
+    isDraining = true;
+  });
   scoring.stop();
   lag.stop();
   clearInterval(timer);

@@ -74,13 +74,8 @@ export class Auctioneer implements AuctionPort {
     if (draft.test) return true;
     const lineItem = catalog.adLineItem[draft.candidateAdRow[candidate]!]!;
     const bidNanos = draft.candidateBidNanos[candidate]!;
-    const priceType = draft.candidatePriceType[candidate]!;
-    if (priceType !== cpm) {
-      const { candidateClickQ30, candidateConversionQ30 } = draft;
-      ledger.expectSpend(
-        lineItem,
-        expectedValueNanos(bidNanos, priceType, candidateClickQ30[candidate]!, candidateConversionQ30[candidate]!),
-      );
+    if (draft.candidatePriceType[candidate]! !== cpm) {
+      ledger.expectSpend(lineItem, expectedOf(draft, candidate));
       return true;
     }
     const handle = ledger.reserve(lineItem, bidNanos, now() + reservationMs);
@@ -93,15 +88,31 @@ export class Auctioneer implements AuctionPort {
     return true;
   };
 
-  readonly #onLose = (imp: number): void => {
-    if (this.#draft !== undefined) this.giveBack(this.#draft, imp);
-  };
+  readonly #onLose = (imp: number, candidate: number): void => this.#giveBack(this.#draft!, imp, candidate);
 
   giveBack(draft: AuctionDraft, imp: number): void {
-    const handle = draft.impReservation[imp]!;
-    if (handle === noReservation) return;
-    this.#context.ledger.release(handle, this.#context.ledger.generationOf(handle));
-    draft.impReservation[imp] = noReservation;
-    draft.impReservedNanos[imp] = 0;
+    this.#giveBack(draft, imp, draft.impWinner[imp]!);
   }
+
+  #giveBack(draft: AuctionDraft, imp: number, candidate: number): void {
+    const { catalog, ledger } = this.#context;
+    const handle = draft.impReservation[imp]!;
+    if (handle !== noReservation) {
+      ledger.release(handle, ledger.generationOf(handle));
+      draft.impReservation[imp] = noReservation;
+      draft.impReservedNanos[imp] = 0;
+    } else if (candidate >= 0 && !draft.test && draft.candidatePriceType[candidate]! !== cpm) {
+      ledger.unexpectSpend(catalog.adLineItem[draft.candidateAdRow[candidate]!]!, expectedOf(draft, candidate));
+    }
+  }
+}
+
+/** What a winner that is paid per click or conversion will probably cost. */
+function expectedOf(draft: AuctionDraft, candidate: number): number {
+  return expectedValueNanos(
+    draft.candidateBidNanos[candidate]!,
+    draft.candidatePriceType[candidate]!,
+    draft.candidateClickQ30[candidate]!,
+    draft.candidateConversionQ30[candidate]!,
+  );
 }

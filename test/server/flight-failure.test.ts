@@ -52,3 +52,15 @@ test('what a winner already held is given back when a later imp meets the bug', 
   for (let lineItem = 0; lineItem < edge.catalog.lineItemCount; lineItem++)
     expect(edge.ledger.snapshot(lineItem).reservedNanos).toBe(0n);
 });
+
+test.each(['CPC', 'CPA', 'CPM'] as const)('a late %s bid leaves nothing held or expected', async (priceType) => {
+  const catalog = catalogOf([{ id: 'only', priceType, bidNanos: 10_000_000, creative: {} }]);
+  const edge = await start({ catalog, scoringMs: 80 });
+  const before = edge.ledger.spendableNanos(0);
+  expect((await edge.post('/openrtb2/bid', { ...bid, tmax: 40 })).status).toBe(204);
+  expect(edge.counter('late')).toBe(1);
+  expect([edge.ledger.committedNanos(0), edge.ledger.spendableNanos(0)]).toEqual([0, before]);
+  // In time the same bid does count.
+  expect((await edge.post('/openrtb2/bid', bid)).status).toBe(200);
+  expect(edge.ledger.committedNanos(0)).toBeGreaterThan(0);
+});

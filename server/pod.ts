@@ -26,6 +26,7 @@ import type { RecentAuction } from './recent-auctions.ts';
 import { loadLevels } from './rungs.ts';
 import { ServingThreads } from './serving-threads.ts';
 import { Telemetry } from './telemetry.ts';
+import { urlOf } from './url-of.ts';
 import { version } from './version.ts';
 
 /** What a pod serves. Paths. */
@@ -193,10 +194,10 @@ export class RunningPod {
     return this.#bidPort;
   }
   get bidUrl(): string {
-    return `http://${this.config.bidHost}:${this.#bidPort}`;
+    return urlOf(this.config.bidHost, this.#bidPort);
   }
   get adminUrl(): string {
-    return `http://${this.config.adminHost}:${this.#admin?.port ?? 0}`;
+    return urlOf(this.config.adminHost, this.#admin?.port ?? 0);
   }
   get recentAuctions(): readonly RecentAuction[] {
     return this.#recent;
@@ -273,7 +274,7 @@ export class RunningPod {
     const nowMs = monotonicNowMs();
     this.market.tick(
       nowMs,
-      this.telemetry.reduce((sum, each) => sum + each.counterValue('auctions'), 0),
+      this.telemetry.reduce((sum, each) => sum + each.counterValue('live_auctions'), 0),
     );
     this.overview.sample(nowMs);
   }

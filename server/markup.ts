@@ -82,7 +82,7 @@ export function vastDuration(durationMs: number): string {
   return rest === 0 ? clock : `${clock}.${String(rest).padStart(3, '0')}`;
 }
 
-/** An inline ad of one linear creative, in the newest VAST that the slot takes (4.0 where it does not say). */
+/** An inline ad of one linear creative, in the newest VAST that the slot takes (4.0 where it does not say). `viewUrl` must be one: VAST requires it. */
 export function videoMarkup(card: MarkupCard, links: MarkupLinks, slot: VideoSlot): string {
   const { version } = vastOf(slot.protocols);
   const type = card.mimes.find((mime) => slot.mimes.includes(mime)) ?? card.mimes[0] ?? 'video/mp4';
@@ -95,7 +95,7 @@ export function videoMarkup(card: MarkupCard, links: MarkupLinks, slot: VideoSlo
   return (
     `<?xml version="1.0" encoding="UTF-8"?><VAST version="${version}"><Ad id="${escapeXml(card.adId)}"><InLine>` +
     `<AdSystem>Gavelin</AdSystem><AdTitle>${escapeXml(card.title || card.adId)}</AdTitle>` +
-    `<Impression>${links.viewUrl === '' ? '' : cdata(links.viewUrl)}</Impression>` +
+    `<Impression>${cdata(links.viewUrl)}</Impression>` +
     `<Creatives><Creative id="${escapeXml(card.creativeId)}">${universalId}<Linear>` +
     `<Duration>${vastDuration(card.durationMs)}</Duration>` +
     `<MediaFiles><MediaFile delivery="progressive" type="${escapeXml(type)}" width="${card.width}" height="${card.height}">${cdata(card.videoUrl)}</MediaFile></MediaFiles>` +

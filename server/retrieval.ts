@@ -13,12 +13,19 @@ const none: readonly string[] = [];
 export class Retrieval implements RetrievalPort {
   readonly #index: TargetingIndex;
   readonly #storedSegments: StoredSegments;
+  readonly #hasSecureNotices: () => boolean;
   readonly #query: TargetingQuery = newTargetingQuery();
   #imps: BidRequest['imps'] = [];
 
-  constructor(index: TargetingIndex, storedSegments: StoredSegments = () => none) {
+  /** `hasSecureNotices`: whether our notice addresses are https. */
+  constructor(
+    index: TargetingIndex,
+    storedSegments: StoredSegments = () => none,
+    hasSecureNotices: () => boolean = () => true,
+  ) {
     this.#index = index;
     this.#storedSegments = storedSegments;
+    this.#hasSecureNotices = hasSecureNotices;
   }
 
   begin(request: BidRequest, nowMs: number): void {
@@ -48,7 +55,10 @@ export class Retrieval implements RetrievalPort {
 
   select(impIndex: number, limit: number, out: Uint32Array): number {
     const imp = this.#imps[impIndex];
-    return imp === undefined ? 0 : this.#index.select(imp, limit, out);
+    if (imp === undefined) return 0;
+    // VAST wants an address to report an impression to, and a secure one may only hold https: without one there is no video.
+    const isBlind = imp.isSecure && imp.video !== undefined && !this.#hasSecureNotices();
+    return this.#index.select(isBlind ? { ...imp, video: undefined } : imp, limit, out);
   }
 }
 

@@ -96,8 +96,11 @@ let isDraining = false;
 let faultsOfSecond: Record<string, number> = {};
 
 const scoring = new ScoringClient(data.scoring, data.index, now, (slot, outcome) => flow.finished(slot, outcome));
-const retrieval = new Retrieval(new TargetingIndex(data.market.index, catalog), (userKey) =>
-  model.segmentWords(userKey),
+const hasSecureNotices = (): boolean => publicUrl.startsWith('https:');
+const retrieval = new Retrieval(
+  new TargetingIndex(data.market.index, catalog),
+  (userKey) => model.segmentWords(userKey),
+  hasSecureNotices,
 );
 const auctioneer = new Auctioneer({ catalog, ledger, pacing: new PacingRates(data.market.pacing), telemetry, now });
 const flow = new AuctionFlow({
@@ -120,7 +123,7 @@ const flow = new AuctionFlow({
   candidateCountMax: config.candidateCountMax,
   precutMax: config.precutMax,
   mlBudgetMs: config.mlBudgetMs,
-  hasSecureNotices: () => publicUrl.startsWith('https:'),
+  hasSecureNotices,
 });
 
 const context = {

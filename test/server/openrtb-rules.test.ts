@@ -2,7 +2,7 @@ import { afterEach, expect, test } from 'vitest';
 import { acceptAllConsent } from '#deploy/demo/consent-string.ts';
 import { Edge, type EdgeOptions } from '../support/edge.ts';
 import { RawConnection } from '../support/raw-http.ts';
-import { banner, bidBody, catalogOf } from '../support/small-catalog.ts';
+import { banner, bidBody, catalogOf, videoCreative } from '../support/small-catalog.ts';
 
 /**
  * The endpoint as its callers meet it, rule by rule. The numbers are those of the list of OpenRTB rules that the README of
@@ -243,6 +243,23 @@ test('17: where no click can be told, only ads paid per impression are offered',
   expect((await plain.bid(secure)).bid?.adid).toBe('view.cr-view');
   const tls = await start({ catalog, publicUrl: 'https://bid.example' });
   expect((await tls.bid(secure)).bid?.adid).toBe('click.cr-click');
+});
+
+test('17: where no view can be told there is no video, which VAST would not allow', async () => {
+  const video = { mimes: ['video/mp4'] };
+  const plain = await start();
+  expect((await plain.bid(bidBody({ imp: [{ id: '1', video }] }))).bid?.mtype).toBe(2);
+  const why = await plain.bid(bidBody({ imp: [{ id: '1', video, secure: 1 }], test: 1 }));
+  expect(why.json?.ext?.gavelin.reason).toBe('noCandidate');
+  const catalog = catalogOf([
+    { id: 'film', priceType: 'CPM', bidNanos: 9_000_000, creative: videoCreative },
+    { id: 'still', priceType: 'CPM', bidNanos: 1_000_000, creative: {} },
+  ]);
+  const both = bidBody({ imp: [{ id: '1', banner, video, secure: 1 }] });
+  const overHttp = await start({ catalog });
+  expect((await overHttp.bid(both)).bid?.cid).toBe('c-still');
+  const tls = await start({ catalog, publicUrl: 'https://bid.example' });
+  expect((await tls.bid(both)).bid?.adm).toContain('<Impression><![CDATA[https://bid.example/notice/view?t=');
 });
 
 test('19: imps are sold one by one; an advertiser gets one place of a page, and reserves for that one', async () => {

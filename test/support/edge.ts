@@ -173,7 +173,8 @@ export class Edge {
     const rowOfAd = (adId: string): number => this.writer.rowOfAd(adId);
     const userHash = new UserHash(3, 4);
     const auction = new Auctioneer({ catalog, ledger, pacing: this.pacing, telemetry, now });
-    const retrieval = new Retrieval(new TargetingIndex(this.writer.indexShared, catalog), () => []);
+    const hasSecureNotices = (): boolean => options.publicUrl?.startsWith('https:') ?? false;
+    const retrieval = new Retrieval(new TargetingIndex(this.writer.indexShared, catalog), () => [], hasSecureNotices);
     const scoring = new StandInScoring(
       (row) => this.#clickOf(row),
       options.scoringMs ?? 0,
@@ -201,7 +202,7 @@ export class Edge {
       candidateCountMax: 200,
       precutMax: 2000,
       mlBudgetMs: 1000,
-      hasSecureNotices: () => options.publicUrl?.startsWith('https:') ?? false,
+      hasSecureNotices,
     });
     const encoder = new AuctionEncoder();
     const context = {

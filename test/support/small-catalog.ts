@@ -43,27 +43,25 @@ export function catalogOf(lineItems: readonly LineItem[]): object {
   };
 }
 
+/** A creative that is a video of 15 s. */
+export const videoCreative: Readonly<Record<string, unknown>> = {
+  format: 'video',
+  width: 640,
+  height: 360,
+  image_url: undefined,
+  video_url: 'https://cdn.example/film.mp4?a=1&b=2',
+  duration_ms: 15_000,
+  mimes: ['video/mp4'],
+  protocols: [2, 3, 7],
+};
+
 /** One or two line items of every kind; the CPM banner is the dearest of its size. */
 export function smallCatalog(): object {
   return catalogOf([
     { id: 'cpm', priceType: 'CPM', bidNanos: 2_000_000, creative: {} },
     { id: 'cpc', priceType: 'CPC', bidNanos: 50_000_000, creative: {} },
     { id: 'small', priceType: 'CPC', bidNanos: 50_000_000, creative: { width: 320, height: 50 } },
-    {
-      id: 'film',
-      priceType: 'CPM',
-      bidNanos: 5_000_000,
-      creative: {
-        format: 'video',
-        width: 640,
-        height: 360,
-        image_url: undefined,
-        video_url: 'https://cdn.example/film.mp4?a=1&b=2',
-        duration_ms: 15_000,
-        mimes: ['video/mp4'],
-        protocols: [2, 3, 7],
-      },
-    },
+    { id: 'film', priceType: 'CPM', bidNanos: 5_000_000, creative: videoCreative },
     {
       id: 'feed',
       priceType: 'CPC',

@@ -89,6 +89,7 @@ export async function startPod(config: Config, files: PodFiles, hooks: PodHooks)
       seenNoticesMax: Math.max(config.seenNoticesMax, 2 * eventLog.recovered.noticeIdCount),
     });
     const restored = market.restore(eventLog.recovered, monotonicNowMs());
+    eventLog.forgetRecovered();
     hooks.log(
       `event log: ${restored.chargedLineItems} line items charged today, ${restored.notices} notices, ${restored.views} views`,
     );

@@ -2,8 +2,9 @@ import { mkdir } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AuctionWriter } from './auction-writer.ts';
 import { ByteRing } from './byte-ring.ts';
+import { DictionaryRecords } from './dictionary-records.ts';
 import type { EventLogFault } from './errors.ts';
-import { encodeCheckpoint, encodeDictionary, encodeProcessStart } from './event-codec.ts';
+import { encodeCheckpoint, encodeProcessStart } from './event-codec.ts';
 import { type LogDisk, nodeDisk } from './event-log-disk.ts';
 import { lockEventLog } from './event-log-lock.ts';
 import { type RecoveredLog, recoverEventLog } from './event-log-recovery.ts';
@@ -34,8 +35,8 @@ export type EventLogOptions = {
  * from their rings, writes, syncs what is owed and says so. See README.md, "The event log".
  */
 export class EventLog {
-  /** What the log said when it was opened. */
-  readonly recovered: RecoveredLog;
+  #recovered: RecoveredLog | undefined;
+  readonly #sums: LedgerSums;
   readonly #limits: EventLogLimits;
   readonly #channelLimits: LogChannelLimits;
   readonly #now: () => number;
@@ -48,7 +49,7 @@ export class EventLog {
   readonly #runs: Promise<unknown>;
   readonly #state = new LogState();
   readonly #channels: ChannelEnd[] = [];
-  readonly #dictionary: Uint8Array[];
+  readonly #dictionary: DictionaryRecords;
   #noticeFault: EventLogFault | undefined;
   #auctionFault: EventLogFault | undefined;
   #isRetiring = false;
@@ -66,16 +67,18 @@ export class EventLog {
     const opened: LogStream[] = [];
     try {
       const recovered = await recoverEventLog(dir, now());
+      // Heads of later segments need no more than this of it.
+      const { sums } = recovered;
       const start = (): Uint8Array => encodeProcessStart(processStart(options));
-      const dictionary: Uint8Array[] = [];
+      const dictionary = new DictionaryRecords();
       const stream = async (kind: StreamKind, head: LogStreamOptions['head']): Promise<LogStream> => {
         const { segmentBytesMax } = limits;
         const each = await LogStream.open({ dir, kind, disk, segmentBytesMax, now, head });
         opened.push(each);
         return each;
       };
-      const auctions = await stream('auctions', () => [start(), ...dictionary]);
-      const noticesHead = (): Uint8Array[] => [start(), ...checkpointOf(recovered.sums, now())];
+      const auctions = await stream('auctions', () => [start(), ...dictionary.records]);
+      const noticesHead = (): Uint8Array[] => [start(), ...checkpointOf(sums, now())];
       const notices = await stream('notices', noticesHead);
       await auctions.append([start()]);
       // With the sums, because the process before may have died while it wrote the head of this segment.
@@ -90,7 +93,8 @@ export class EventLog {
   }
 
   private constructor(options: EventLogOptions, limits: EventLogLimits, opened: Opened) {
-    this.recovered = opened.recovered;
+    this.#recovered = opened.recovered;
+    this.#sums = opened.recovered.sums;
     this.#limits = limits;
     this.#channelLimits = options.channelLimits ?? logChannelLimits;
     this.#now = options.now;
@@ -105,10 +109,21 @@ export class EventLog {
       ...shared,
       stream: opened.notices,
       state: this.#state,
-      sums: opened.recovered.sums,
+      sums: this.#sums,
       now: options.now,
     });
     this.#runs = Promise.all([this.#auctions.run(), this.#notices.run(), this.#retire()]);
+  }
+
+  /** What the log said when it was opened; until `forgetRecovered`. */
+  get recovered(): RecoveredLog {
+    if (this.#recovered === undefined) throw new Error('What the log recovered has been forgotten.');
+    return this.#recovered;
+  }
+
+  /** For whoever has restored from it: its tables, up to 160 MB of notice ids, are let go. Sums stay. */
+  forgetRecovered(): void {
+    this.#recovered = undefined;
   }
 
   /** One per serving thread. */
@@ -146,9 +161,7 @@ export class EventLog {
 
   /** What ad rows mean. In the log before any auction that is handed over after this call; repeated at the head of each segment. */
   writeDictionary(rows: readonly DictionaryRow[]): void {
-    const records = encodeDictionary(rows);
-    for (const record of records) this.#dictionary.push(record);
-    this.#auctions.writeAhead(records);
+    this.#auctions.writeAhead(this.#dictionary.add(rows));
   }
 
   /** Writes the ledger's sums; they are at the head of every segment of notices anyway. */
@@ -158,7 +171,7 @@ export class EventLog {
 
   /** Sums of the log's notices by line item id on a UTC day (of `timeMs`; today and yesterday are kept). */
   chargesOf(timeMs: number): RecoveredLog['charges'] {
-    return this.recovered.sums.ofDay(dayOf(timeMs));
+    return this.#sums.ofDay(dayOf(timeMs));
   }
 
   get status(): EventLogStatus {
@@ -240,7 +253,7 @@ export class EventLog {
 type Opened = {
   readonly unlock: () => void;
   readonly recovered: RecoveredLog;
-  readonly dictionary: Uint8Array[];
+  readonly dictionary: DictionaryRecords;
   readonly auctions: LogStream;
   readonly notices: LogStream;
 };

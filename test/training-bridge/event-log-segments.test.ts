@@ -2,6 +2,8 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { expect, test } from 'vitest';
 import { readEventLog } from '#training-bridge/event-log-reader.ts';
 import { listSegments, segmentPath } from '#training-bridge/event-log-segments.ts';
@@ -221,4 +223,28 @@ test('a range gives the records of its time, with the dictionary they need', asy
     },
   });
   expect(first).toBe(2);
+});
+
+test('what was recovered can be collected once it is forgotten; charges are still known', async () => {
+  const dir = temporaryFolder();
+  const first = await openLog(dir);
+  const channel = new LogChannel(first.openChannel(), now);
+  await writeNotices(first, channel, [noticeOf('bill', 1, { chargedNanos: 5 })]);
+  await first.close();
+  const log = await openLog(dir);
+  const held = new WeakRef(log.recovered);
+  log.forgetRecovered();
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  await new Promise((settle) => setTimeout(settle, 20));
+  collect();
+  expect(held.deref()).toBeUndefined();
+  expect(() => log.recovered).toThrow(/forgotten/u);
+  expect(log.chargesOf(noonMs).get('li1')?.chargedNanos).toBe(5n);
+  // A new segment's head still says it.
+  log.checkpoint();
+  await log.close();
+  const again = await openLog(dir);
+  expect(again.recovered.charges.get('li1')?.chargedNanos).toBe(5n);
+  await again.close();
 });

@@ -1,21 +1,27 @@
+/** +Infinity; what is above has the sign bit or a NaN pattern. */
+const infinityBits = 0x7f80_0000;
+/** Eight bits of exponent and four of mantissa remain. */
+const bucketShift = 19;
+
 /**
- * Picks the best `wanted` of many by a positive float32 key, in two passes and without sorting: positive floats order
- * like their bits, so a histogram over the upper 12 bits finds the limit. 2,000 keys: about 8 µs, where a heap took 45.
- * The result is exact but for ties of the limit's own bucket, which are settled by value and then by place.
+ * Picks the best `wanted` of many by a positive float32 key without sorting: positive floats order like their bits, so a
+ * histogram over the upper 12 bits finds the bucket of the limit, and a partition of that bucket the limit itself. 2,000 keys:
+ * about 10 µs, where a heap took 45. Exact; of equal keys the first places go in.
  */
 export class TopCandidates {
   readonly #keys: Float32Array;
-  readonly #bits: Uint32Array;
-  readonly #histogram = new Uint32Array(4096);
+  readonly #bits: Int32Array;
+  /** All 0 between calls. */
+  readonly #histogram = new Int32Array(4096);
   readonly #edge: Uint32Array;
 
   constructor(countMax: number) {
     this.#keys = new Float32Array(countMax);
-    this.#bits = new Uint32Array(this.#keys.buffer);
+    this.#bits = new Int32Array(this.#keys.buffer);
     this.#edge = new Uint32Array(countMax);
   }
 
-  /** Where the caller writes the keys; a key that is 0, negative or NaN is never picked. */
+  /** Where the caller writes the keys; a key that is 0, negative or NaN is never picked, and may be 0 afterwards. */
   get keys(): Float32Array {
     return this.#keys;
   }
@@ -23,46 +29,79 @@ export class TopCandidates {
   /** Writes the places (0..count-1) of the best into `places`, in their old order; returns how many. */
   pick(count: number, wanted: number, places: Uint32Array): number {
     const bits = this.#bits;
-    const histogram = this.#histogram.fill(0);
+    const histogram = this.#histogram;
+    if (wanted <= 0) return 0;
     let usable = 0;
+    let lowest = histogram.length;
     let highest = 0;
     for (let place = 0; place < count; place++) {
       const value = bits[place]!;
-      // 0 and everything with the sign bit or a NaN pattern (> +Infinity) is left out.
-      if (value === 0 || value > 0x7f800000) continue;
-      const bucket = value >>> 19;
+      if (value <= 0 || value > infinityBits) {
+        bits[place] = 0;
+        continue;
+      }
+      const bucket = value >>> bucketShift;
       histogram[bucket]!++;
       if (bucket > highest) highest = bucket;
+      if (bucket < lowest) lowest = bucket;
       usable++;
-    }
-    if (usable <= wanted) {
-      let taken = 0;
-      for (let place = 0; place < count; place++) {
-        const value = bits[place]!;
-        if (value !== 0 && value <= 0x7f800000) places[taken++] = place;
-      }
-      return taken;
     }
     let limit = highest;
     let above = 0;
-    while (above + histogram[limit]! < wanted) above += histogram[limit--]!;
-    let edgeCount = 0;
-    for (let place = 0; place < count; place++) {
-      const value = bits[place]!;
-      if (value >>> 19 === limit && value <= 0x7f800000) this.#edge[edgeCount++] = place;
+    if (usable > wanted) while (above + histogram[limit]! < wanted) above += histogram[limit--]!;
+    histogram.fill(0, lowest, highest + 1);
+    // The weakest that still gets in: everything better, and this bit pattern up to this place.
+    let lastBits = 1;
+    let lastPlace = count - 1;
+    if (usable > wanted) {
+      const edge = this.#edge;
+      let edgeCount = 0;
+      for (let place = 0; place < count; place++) if (bits[place]! >>> bucketShift === limit) edge[edgeCount++] = place;
+      lastPlace = this.#nthOfEdge(edgeCount, wanted - above - 1);
+      lastBits = bits[lastPlace]!;
     }
-    const edge = this.#edge.subarray(0, edgeCount);
-    const fromEdge = wanted - above;
-    edge.sort((left, right) => bits[right]! - bits[left]! || left - right);
-    // The weakest of the edge that still gets in: everything better, and this bit pattern up to this place.
-    const lastPlace = edge[fromEdge - 1]!;
-    const lastBits = bits[lastPlace]!;
-    let taken = 0;
-    for (let place = 0; place < count; place++) {
-      const value = bits[place]!;
-      if (value > 0x7f800000 || value === 0) continue;
-      if (value > lastBits || (value === lastBits && place <= lastPlace)) places[taken++] = place;
+    const taken = this.#take(0, lastPlace + 1, lastBits, places, 0);
+    return this.#take(lastPlace + 1, count, lastBits + 1, places, taken);
+  }
+
+  /** Appends the places from `first` to `end` whose bits are at least `least`. Without a branch: which go in is hard to foresee. */
+  #take(first: number, end: number, least: number, places: Uint32Array, taken: number): number {
+    const bits = this.#bits;
+    const limit = (least - 1) | 0;
+    let next = taken;
+    for (let place = first; place < end; place++) {
+      places[next] = place;
+      next += (limit - bits[place]!) >>> 31;
     }
-    return taken;
+    return next;
+  }
+
+  /** Which of the first `count` places of the edge is the `nth` best (from 0): Hoare's FIND, which leaves the edge in disorder. */
+  #nthOfEdge(count: number, nth: number): number {
+    const edge = this.#edge;
+    let first = 0;
+    let last = count - 1;
+    while (first < last) {
+      const pivot = edge[(first + last) >>> 1]!;
+      let left = first;
+      let right = last;
+      while (left <= right) {
+        while (this.#isBetter(edge[left]!, pivot)) left++;
+        while (this.#isBetter(pivot, edge[right]!)) right--;
+        if (left > right) break;
+        const swapped = edge[left]!;
+        edge[left++] = edge[right]!;
+        edge[right--] = swapped;
+      }
+      if (nth <= right) last = right;
+      else if (nth >= left) first = left;
+      else break;
+    }
+    return edge[nth]!;
+  }
+
+  #isBetter(left: number, right: number): boolean {
+    const bits = this.#bits;
+    return bits[left]! > bits[right]! || (bits[left] === bits[right] && left < right);
   }
 }

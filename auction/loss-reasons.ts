@@ -1,4 +1,8 @@
-/** How a candidate ended. The numbers are in the event log for ever: new ones go behind, none changes its meaning. */
+/**
+ * How a candidate ended. The numbers are in the event log for ever: new ones go behind, none changes its meaning. The server takes
+ * ads over a cap or held back by pacing out before they become candidates, so its auctions never say `cap` or `pacing`: the record
+ * has their counts. They are for callers of the decider that keep such ads in (`candidateVerdict`).
+ */
 export const reasonNumbers = {
   undecided: 0,
   won: 1,

@@ -95,6 +95,7 @@ export class AuctionFlow {
     if (!isNamed) retrieval.begin(request, nowMs);
     for (const imp of request.imps) {
       this.#contextOf(flight, request, imp.index, model);
+      if (request.imps.length > 1) flight.draft.setImpContext(imp.index, flight.contextIds);
       if (imp.index === 0) {
         flight.draft.contextIdCount = model.vocabulary.fieldCount;
         flight.draft.contextIds.set(flight.contextIds);
@@ -107,7 +108,10 @@ export class AuctionFlow {
         const tellsClicks = !imp.isSecure || this.#context.hasSecureNotices();
         candidates.select(flight, imp.index, precut, wanted, ranker, tellsClicks);
       } else continue;
-      const { throttled, capped } = candidates.counts;
+      const { eligible, throttled, capped } = candidates.counts;
+      flight.draft.eligibleCount += eligible;
+      flight.draft.throttledCount += throttled;
+      flight.draft.cappedCount += capped;
       if (throttled > 0) telemetry.count(counterIndex.throttled, throttled);
       if (capped > 0) telemetry.count(counterIndex.capped, capped);
     }
@@ -147,8 +151,10 @@ export class AuctionFlow {
       model.crossInto(cross, draft.candidateAdRow, first, count, flight);
       // With one imp the features of winner and losers are read from the ring itself, before it is given back.
       if (request.imps.length > 1) flight.cross.set(cross.subarray(0, count * crossDimension), first * crossDimension);
-      if (imp.index === 0) {
+      // One is enough: the others' differ by context rows that the record names.
+      if (draft.userVectorCount === 0) {
         draft.userVectorCount = userDimension;
+        draft.userVectorImp = imp.index;
         draft.userVector.set(vector.subarray(0, userDimension));
       }
       flight.slots[imp.index] = slot;

@@ -70,6 +70,9 @@ function readSection(id: number, fields: FieldReader, draft: AuctionDraft): void
     case auctionSections.stages:
       draft.stageCount = readWords(fields, draft.stageUs);
       break;
+    case auctionSections.impContexts:
+      readImpContexts(fields, draft);
+      break;
     default:
       // From a newer writer: its length has been honoured, its content is not ours to know.
       break;
@@ -98,12 +101,29 @@ function readNumbers(fields: FieldReader, draft: AuctionDraft): void {
   draft.rateNumerator = fields.f64(1);
   draft.rateDenominator = fields.f64(1);
   draft.tmaxMs = fields.f32();
+  draft.eligibleCount = fields.u32();
+  draft.throttledCount = fields.u32();
+  draft.cappedCount = fields.u32();
 }
 
 function readWords(fields: FieldReader, target: Uint32Array): number {
   const count = Math.min((fields.end - fields.at) >> 2, target.length);
   for (let index = 0; index < count; index++) target[index] = fields.u32();
   return count;
+}
+
+function readImpContexts(fields: FieldReader, draft: AuctionDraft): void {
+  const impCount = fields.u8();
+  const idCount = fields.u8();
+  draft.userVectorImp = fields.u8();
+  fields.u8();
+  const { contextIdCountMax, impCountMax } = auctionLimits;
+  if (impCount > impCountMax || idCount > contextIdCountMax || impCount * idCount * 4 > fields.end - fields.at)
+    throw new EventLogError('EVENT_LOG_DAMAGED', { detail: `Contexts of ${impCount} imps do not fit.` });
+  for (let imp = 0; imp < impCount; imp++) {
+    for (let index = 0; index < idCount; index++) draft.impContextIds[imp * contextIdCountMax + index] = fields.u32();
+  }
+  draft.impContextCount = impCount;
 }
 
 function readImps(fields: FieldReader, draft: AuctionDraft): void {

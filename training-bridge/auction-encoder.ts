@@ -16,6 +16,7 @@ export const auctionSections = {
   candidates: 7,
   features: 8,
   stages: 9,
+  impContexts: 10,
 } as const;
 export const sectionHeaderBytes = 8;
 
@@ -42,6 +43,7 @@ export class AuctionEncoder {
       draft.impCount > auctionLimits.impCountMax ||
       draft.contextIdCount > auctionLimits.contextIdCountMax ||
       draft.userIdCount > auctionLimits.userIdCountMax ||
+      draft.impContextCount > auctionLimits.impCountMax ||
       draft.stageCount > auctionLimits.stageCountMax
     ) {
       throw new EventLogError('EVENT_LOG_TOO_LARGE');
@@ -55,6 +57,7 @@ export class AuctionEncoder {
     at = this.#candidates(draft, at);
     at = this.#features(draft, at);
     at = this.#copyWords(auctionSections.stages, draft.stageUs, draft.stageCount, at);
+    at = this.#impContexts(draft, at);
     return sealRecord(this.bytes, this.#view, 0, at, schemaIds.auction);
   }
 
@@ -89,7 +92,10 @@ export class AuctionEncoder {
     view.setFloat64(at + 68, draft.rateNumerator, true);
     view.setFloat64(at + 76, draft.rateDenominator, true);
     view.setFloat32(at + 84, draft.tmaxMs, true);
-    at += 88;
+    view.setUint32(at + 88, draft.eligibleCount, true);
+    view.setUint32(at + 92, draft.throttledCount, true);
+    view.setUint32(at + 96, draft.cappedCount, true);
+    at += 100;
     return this.#close(auctionSections.numbers, start, at);
   }
 
@@ -122,6 +128,24 @@ export class AuctionEncoder {
     const word = (start + sectionHeaderBytes) >> 2;
     for (let index = 0; index < count; index++) this.#floats[word + index] = draft.userVector[index]!;
     return this.#close(auctionSections.userVector, start, (word + count) << 2);
+  }
+
+  /** Only with several imps: `[u8 imps][u8 ids per imp][u8 imp of the user vector][u8 0]`, then the ids. */
+  #impContexts(draft: AuctionDraft, start: number): number {
+    const { impContextCount, contextIdCount, impContextIds } = draft;
+    if (impContextCount === 0 && draft.userVectorImp === 0) return start;
+    const at = start + sectionHeaderBytes;
+    this.#view.setUint8(at, impContextCount);
+    this.#view.setUint8(at + 1, contextIdCount);
+    this.#view.setUint8(at + 2, draft.userVectorImp);
+    this.#view.setUint8(at + 3, 0);
+    let word = (at + 4) >> 2;
+    for (let imp = 0; imp < impContextCount; imp++) {
+      const from = imp * auctionLimits.contextIdCountMax;
+      for (let index = 0; index < contextIdCount; index++) this.#words[word + index] = impContextIds[from + index]!;
+      word += contextIdCount;
+    }
+    return this.#close(auctionSections.impContexts, start, word << 2);
   }
 
   /** `[u16 count][u16 bytes of the fixed part of each]`, then per imp the fixed part and its id. */

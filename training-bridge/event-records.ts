@@ -35,7 +35,10 @@ export const auctionLimits = {
 
 /** Where an auction came from. */
 export const surfaceNumbers = { openrtb: 0, auction: 1, predict: 2 } as const;
-/** Bits of `candidateVerdict`: why a candidate that the model liked could not compete. 0 = it competed. */
+/**
+ * Bits of `candidateVerdict`: why a candidate that the model liked could not compete. 0 = it competed. Only `budget` is set: ads over
+ * a cap or held back by pacing never become candidates (`cappedCount`, `throttledCount`). The decider honours all three.
+ */
 export const verdictBits = { budget: 1, cap: 2, pacing: 4 } as const;
 
 /**
@@ -90,6 +93,11 @@ export class AuctionDraft {
   /** u as the head saw it; `userVectorCount` 0 when no head ran. */
   userVectorCount = 0;
   readonly userVector = new Float32Array(auctionLimits.userDimension);
+  /** The imp that `userVector` is of: the first that had candidates. Another imp's u is this one less its context rows and plus the other's. */
+  userVectorImp = 0;
+  /** With several imps: of how many there are context ids of their own, `contextIdCount` each (they differ in the size); `contextIds` are the first imp's. */
+  impContextCount = 0;
+  readonly impContextIds = new Uint32Array(auctionLimits.impCountMax * auctionLimits.contextIdCountMax);
 
   impCount = 0;
   readonly impId: string[] = Array.from({ length: auctionLimits.impCountMax }, () => '');
@@ -109,6 +117,14 @@ export class AuctionDraft {
   readonly impReservedNanos = new Float64Array(auctionLimits.impCountMax);
   /** Chance that this ad was shown here, given the candidates: 2^30 when nothing was drawn. */
   readonly impPropensityQ30 = new Uint32Array(auctionLimits.impCountMax);
+
+  /**
+   * Ads that the targeting index found, summed over the imps, and how many of them pacing held back or this user's frequency caps
+   * ruled out before any became a candidate.
+   */
+  eligibleCount = 0;
+  throttledCount = 0;
+  cappedCount = 0;
 
   candidateCount = 0;
   readonly candidateImp: Uint8Array;
@@ -184,11 +200,29 @@ export class AuctionDraft {
     this.contextIdCount = 0;
     this.userIdCount = 0;
     this.userVectorCount = 0;
+    this.userVectorImp = 0;
+    this.impContextCount = 0;
+    this.eligibleCount = 0;
+    this.throttledCount = 0;
+    this.cappedCount = 0;
     this.impCount = 0;
     this.candidateCount = 0;
     this.keepAllScores = false;
     this.featureRowCount = 0;
     this.stageCount = 0;
+  }
+
+  /** The context ids of one imp of several. `ids` has room for as many as the draft's `contextIds`. */
+  setImpContext(imp: number, ids: Uint32Array): void {
+    this.impContextIds.set(ids, imp * auctionLimits.contextIdCountMax);
+    this.impContextCount = Math.max(this.impContextCount, imp + 1);
+  }
+
+  /** Where the context ids of an imp lie: its own, or those that the whole request shares. */
+  contextIdsOf(imp: number): Uint32Array {
+    if (imp >= this.impContextCount) return this.contextIds.subarray(0, this.contextIdCount);
+    const from = imp * auctionLimits.contextIdCountMax;
+    return this.impContextIds.subarray(from, from + this.contextIdCount);
   }
 
   /**

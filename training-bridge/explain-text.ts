@@ -10,9 +10,23 @@ export function explanationText(facts: Explanation): string {
     `  request ${JSON.stringify(facts.request_id)} from ${facts.caller_id === '' ? 'the default caller' : `caller ${facts.caller_id}`}, ${surfaceText[facts.surface]}; ${facts.known_user ? 'a known user' : 'no known user'}`,
     `  scored on rung "${facts.rung}" by model ${shortened(facts.model_id)}, calibrated by ${shortened(facts.calibrator_id)}; catalog version ${facts.catalog_version}`,
   ];
+  const heldBack = heldBackText(facts);
+  if (heldBack !== '') lines.push(heldBack);
   for (const [index, imp] of facts.imps.entries()) lines.push('', ...impLines(facts, imp, index));
   lines.push('', ...noticeLines(facts.notices));
   return `${lines.join('\n')}\n`;
+}
+
+/** '' where every ad that was found could become a candidate, and for records from before this was written down. */
+function heldBackText({
+  eligible_ads: eligible,
+  throttled_ads: throttled,
+  capped_ads: capped,
+  imps,
+}: Explanation): string {
+  if (throttled + capped === 0) return '';
+  const places = imps.length > 1 ? ` (over ${imps.length} imps)` : '';
+  return `  of ${eligible} ads that fit${places}, pacing held back ${throttled} and this user's frequency caps ${capped} before the auction`;
 }
 
 const surfaceText = {

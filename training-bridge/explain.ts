@@ -91,6 +91,10 @@ export type Explanation = {
   readonly margin_ppm: number;
   readonly quality_exponent: number;
   readonly known_user: boolean;
+  /** Ads found over all imps, and how many of them never became candidates because of pacing or the user's frequency caps. */
+  readonly eligible_ads: number;
+  readonly throttled_ads: number;
+  readonly capped_ads: number;
   readonly currency: string;
   readonly imps: readonly ExplainedImp[];
   readonly notices: readonly ExplainedNotice[];
@@ -142,6 +146,9 @@ function explain(
     margin_ppm: draft.marginPpm,
     quality_exponent: draft.qualityExponent,
     known_user: draft.userRow !== 0xffff_ffff,
+    eligible_ads: draft.eligibleCount,
+    throttled_ads: draft.throttledCount,
+    capped_ads: draft.cappedCount,
     currency: draft.currency,
     imps,
     notices: notices.map(explainNotice),

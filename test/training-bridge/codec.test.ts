@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { decodeAuction } from '#training-bridge/auction-decoder.ts';
-import { encodeAuction } from '#training-bridge/auction-encoder.ts';
+import { auctionSections, encodeAuction } from '#training-bridge/auction-encoder.ts';
 import {
   decodeEvent,
   encodeCheckpoint,
@@ -51,6 +51,8 @@ test('the largest auction fits into the room that is promised for it', () => {
     each.requestId = 'é'.repeat(4000);
     each.userKey = 'k'.repeat(4000);
     each.impId.fill('\u{1f600}'.repeat(500));
+    each.contextIdCount = auctionLimits.contextIdCountMax;
+    each.impContextCount = auctionLimits.impCountMax;
     each.keepAllScores = true;
     each.candidateQualityQ30.fill(3);
     each.candidateBidNanos.fill(2 ** 48 - 1);
@@ -71,29 +73,84 @@ test('an auction of 200 candidates takes about 20 bytes each', () => {
 });
 
 test('more than the named bounds is refused, not cut', () => {
-  for (const change of [{ impCount: 17 }, { contextIdCount: 17 }, { userIdCount: 13 }, { stageCount: 13 }]) {
+  for (const change of [
+    { impCount: 17 },
+    { impContextCount: 17 },
+    { contextIdCount: 17 },
+    { userIdCount: 13 },
+    { stageCount: 13 },
+  ]) {
     expect(() => encoded(Object.assign(auctionOf(1), change))).toThrow(
       expect.objectContaining({ code: 'EVENT_LOG_TOO_LARGE' }),
     );
   }
 });
 
+const unknownSection = Math.max(...Object.values(auctionSections)) + 1;
+
 test('an old reader skips sections that it does not know, and what is behind the fields that it knows', () => {
   fc.assert(
-    fc.property(anyDraft, fc.uint8Array({ maxLength: 64 }), fc.integer({ min: 10, max: 65_535 }), (draft, body, id) => {
-      const old = encoded(draft);
-      const bodyEnd = old.length - 4;
-      const padded = Math.ceil(body.length / 4) * 4;
-      const bytes = new Uint8Array(old.length + 8 + padded);
-      const view = viewOf(bytes);
-      bytes.set(old.subarray(0, bodyEnd));
-      view.setUint16(bodyEnd, id, true);
-      view.setUint32(bodyEnd + 4, body.length, true);
-      bytes.set(body, bodyEnd + 8);
-      sealRecord(bytes, view, 0, bodyEnd + 8 + padded, schemaIds.auction);
-      expect(keptOf(decodeAuction(bytes))).toEqual(keptOf(draft));
-    }),
+    fc.property(
+      anyDraft,
+      fc.uint8Array({ maxLength: 64 }),
+      fc.integer({ min: unknownSection, max: 65_535 }),
+      (draft, body, id) => {
+        const old = encoded(draft);
+        const bodyEnd = old.length - 4;
+        const padded = Math.ceil(body.length / 4) * 4;
+        const bytes = new Uint8Array(old.length + 8 + padded);
+        const view = viewOf(bytes);
+        bytes.set(old.subarray(0, bodyEnd));
+        view.setUint16(bodyEnd, id, true);
+        view.setUint32(bodyEnd + 4, body.length, true);
+        bytes.set(body, bodyEnd + 8);
+        sealRecord(bytes, view, 0, bodyEnd + 8 + padded, schemaIds.auction);
+        expect(keptOf(decodeAuction(bytes))).toEqual(keptOf(draft));
+      },
+    ),
   );
+});
+
+test('contexts by imp take room only where there are several imps', () => {
+  const one = auctionOf(1, 3, (each) => {
+    each.contextIds.set([5, 6, 7]);
+    each.contextIdCount = 3;
+  });
+  expect(encoded(one).length).toBe(encoded(auctionOf(1, 3)).length + 8 + 3 * 4);
+  const two = auctionOf(1, 3, (each) => {
+    each.contextIds.set([5, 6, 7]);
+    each.contextIdCount = 3;
+    each.setImpContext(0, each.contextIds);
+    each.setImpContext(1, Uint32Array.of(5, 6, 9));
+    each.userVectorImp = 1;
+  });
+  expect(encoded(two).length).toBe(encoded(one).length + 8 + 4 + 2 * 3 * 4);
+  const back = decodeAuction(encoded(two));
+  expect([0, 1].map((imp) => [...back.contextIdsOf(imp)])).toEqual([
+    [5, 6, 7],
+    [5, 6, 9],
+  ]);
+  expect(back.userVectorImp).toBe(1);
+  // A record of one imp, or of a writer that knew no contexts by imp: what the request shares.
+  expect([...decodeAuction(encoded(one), 0, back).contextIdsOf(0)]).toEqual([5, 6, 7]);
+});
+
+test('a record from before ads were counted reads as none', () => {
+  const whole = encoded(
+    auctionOf(1, 3, (each) => Object.assign(each, { eligibleCount: 9, throttledCount: 8, cappedCount: 7 })),
+  );
+  const headerBytes = 8;
+  const numbersEnd = headerBytes + 8 + 100;
+  const old = new Uint8Array(whole.length - 12);
+  old.set(whole.subarray(0, numbersEnd - 12));
+  old.set(whole.subarray(numbersEnd), numbersEnd - 12);
+  const view = viewOf(old);
+  expect(view.getUint32(headerBytes + 4, true)).toBe(100);
+  view.setUint32(headerBytes + 4, 88, true);
+  sealRecord(old, view, 0, old.length - 4, schemaIds.auction);
+  const { eligibleCount, throttledCount, cappedCount, tmaxMs } = decodeAuction(whole);
+  expect([eligibleCount, throttledCount, cappedCount]).toEqual([9, 8, 7]);
+  expect(decodeAuction(old)).toMatchObject({ eligibleCount: 0, throttledCount: 0, cappedCount: 0, tmaxMs });
 });
 
 test('a flipped bit anywhere in an auction is found', () => {

@@ -69,6 +69,9 @@ const scalars = fc.record({
   rateDenominator: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
   tmaxMs: fc.integer({ min: 0, max: 10_000 }),
   keepAllScores: fc.boolean(),
+  eligibleCount: word,
+  throttledCount: word,
+  cappedCount: word,
 });
 
 /** Drafts of every shape, with extreme values in every column. */
@@ -82,6 +85,10 @@ export const anyDraft: fc.Arbitrary<AuctionDraft> = fc
     userVector: fc.array(float, { maxLength: auctionLimits.userDimension }),
     stages: fc.array(word, { maxLength: auctionLimits.stageCountMax }),
     cross: fc.array(float, { minLength: 1, maxLength: 50 }),
+    impContexts: fc.array(fc.array(word, { minLength: auctionLimits.contextIdCountMax, maxLength: 16 }), {
+      maxLength: auctionLimits.impCountMax,
+    }),
+    userVectorImp: fc.nat({ max: auctionLimits.impCountMax - 1 }),
     featureRows: fc.integer({ min: 0, max: auctionLimits.featureRowCountMax }),
   })
   .map((shape) => {
@@ -122,6 +129,8 @@ export const anyDraft: fc.Arbitrary<AuctionDraft> = fc
     draft.userIdCount = shape.userIds.length;
     draft.userVector.set(shape.userVector);
     draft.userVectorCount = shape.userVector.length;
+    draft.userVectorImp = shape.userVectorImp;
+    for (const [index, ids] of shape.impContexts.entries()) draft.setImpContext(index, Uint32Array.from(ids));
     draft.stageUs.set(shape.stages);
     draft.stageCount = shape.stages.length;
     const rows = Math.min(shape.featureRows, shape.candidates.length);
@@ -150,6 +159,7 @@ export function keptOf(draft: AuctionDraft): Record<string, unknown> {
   return {
     ...rest,
     contextIds: upTo(draft.contextIds, draft.contextIdCount),
+    impContexts: Array.from({ length: draft.impContextCount }, (_, index) => [...draft.contextIdsOf(index)]),
     userIds: upTo(draft.userIds, draft.userIdCount),
     userVector: upTo(draft.userVector, draft.userVectorCount),
     stages: upTo(draft.stageUs, draft.stageCount),

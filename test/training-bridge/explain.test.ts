@@ -117,6 +117,14 @@ Notices:
 `);
 });
 
+test('how many ads pacing and caps kept out before the auction', async () => {
+  const answer = await told((draft) => Object.assign(draft, { eligibleCount: 40, throttledCount: 12, cappedCount: 3 }));
+  expect(factsOf(answer)).toMatchObject({ eligible_ads: 40, throttled_ads: 12, capped_ads: 3 });
+  expect(textOf(answer)).toContain(
+    "\n  of 40 ads that fit, pacing held back 12 and this user's frequency caps 3 before the auction\n",
+  );
+});
+
 test.each([
   ['bid', '0.40 USD per click, its own bid. Offered: 6.2500 CPM, its value, at least the floor'],
   ['first', '0.40 USD per click: its own bid, as a first price asks'],

@@ -107,6 +107,8 @@ function isTruthful(mechanism: 'second' | 'vcg', lines: [number, number][], floo
   // `attention-v1`, in hundredths.
   const factors = [100n, 63n, 50n].slice(0, floors.length);
   const [value, click] = lines[0]!;
+  // What is worth less than a nano an impression is worth nothing here, and cannot be offered.
+  fc.pre(BigInt(value) * BigInt(click) >= 1n << 30n);
   const honest = utility(perClick(mechanism, lines, floors), 0, BigInt(value), factors);
   for (const bid of grid) {
     const bent = utility(perClick(mechanism, [[bid, click], ...lines.slice(1)], floors), 0, BigInt(value), factors);

@@ -264,8 +264,8 @@ export class ScoringClient {
   }
 
   /**
-   * A caller that throws must not cost the others their answers; its error surfaces on its own, and ends the thread unless somebody
-   * listens: who has requests to lose catches in `onFinished` (server/auction-flow.ts does).
+   * A caller that throws must not cost the others their answers; its error surfaces on its own, as one that nobody caught: who has
+   * requests to lose catches in `onFinished` (server/auction-flow.ts does).
    */
   #tell(slot: number, outcome: ScoringOutcome): void {
     try {

@@ -18,6 +18,8 @@ export type FromServingThread =
       readonly faults: Readonly<Record<string, number>>;
     }
   | { readonly kind: 'error'; readonly message: string }
+  /** It met a bug that nobody caught, and can only be drained. */
+  | { readonly kind: 'failed'; readonly reason: string }
   | { readonly kind: 'drained' };
 
 /** A thread that takes longer to listen has a problem that waiting does not solve. */
@@ -44,7 +46,7 @@ export class ServingThreads {
 
   /** Starts one more thread; resolves with its port once it accepts connections. */
   async start(data: ServingThreadData): Promise<number> {
-    const worker = new Worker(new URL('serving-thread.ts', import.meta.url), {
+    const worker = new Worker(new URL('guarded-serving-thread.ts', import.meta.url), {
       workerData: data,
       name: `serving-${data.index}`,
     });
@@ -52,6 +54,10 @@ export class ServingThreads {
     worker.on('message', (message: FromServingThread) => {
       if (message.kind === 'second') this.#options.onSecond(message.auctions, message.faults);
       else if (message.kind === 'error') this.#options.onError(message.message);
+      else if (message.kind === 'failed') {
+        this.#options.onError(message.reason);
+        if (!this.#isStopping) this.#options.onDeath(`serving thread ${data.index} met a bug`);
+      }
     });
     worker.on('error', (error: unknown) => {
       this.#options.onError(error instanceof Error ? (error.stack ?? error.message) : String(error));

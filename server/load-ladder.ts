@@ -3,7 +3,7 @@ import { type LoadLevel, loadLevels, rungs } from './rungs.ts';
 /** The delays of one window are judged together: 50 ms holds 100+ requests at the rates where it matters. */
 const windowMs = 50;
 /** A level is left only after this many calm windows in a row, so that a load near a limit does not flap. */
-const calmWindowsToLeave = 6;
+const calmWindowsToLeave = 5;
 
 /**
  * Which load level a serving thread is at. Judged by queue delay, never by CPU, and by the *smallest* delay of a window

@@ -52,6 +52,7 @@ export async function measureBids(
     readonly seconds: number;
     readonly connections?: number;
     readonly warmUpSeconds?: number;
+    readonly deadlineMs?: number;
   },
 ): Promise<Measurement> {
   const latencyBefore = await readLatency(pod);
@@ -67,6 +68,7 @@ export async function measureBids(
     seconds: plan.seconds,
     poissonSeed: 7,
     ...(plan.warmUpSeconds === undefined ? {} : { warmUpSeconds: plan.warmUpSeconds }),
+    ...(plan.deadlineMs === undefined ? {} : { deadlineMs: plan.deadlineMs }),
   });
   const serverCpuSeconds = pod.cpuSeconds() - cpuBefore;
   const metricsAfter = await pod.metrics();

@@ -111,6 +111,7 @@ class Generator {
   #sentCount = 0;
   #answered = 0;
   #bids = 0;
+  #bidsInTime = 0;
   #connectionErrors = 0;
   #isDone = false;
   #openCount = 0;
@@ -146,6 +147,7 @@ class Generator {
       unanswered: planned - this.#answered,
       byStatus,
       bids: this.#bids,
+      bidsInTime: this.#bidsInTime,
       connectionErrors: this.#connectionErrors,
       fromDue: summary(this.#fromDue),
       fromSent: summary(this.#fromSent),
@@ -277,6 +279,7 @@ class Generator {
     this.#answeredBySecond[second]! += 1;
     if (connection.isBid) {
       this.#bids += 1;
+      if (fromDueMs <= (this.#plan.deadlineMs ?? Number.POSITIVE_INFINITY)) this.#bidsInTime += 1;
       this.#bidsBySecond[second]! += 1;
     }
     if (fromDueMs > this.#worstBySecond[second]!) this.#worstBySecond[second] = fromDueMs;

@@ -20,6 +20,8 @@ export type LoadPlan = {
   readonly warmUpSeconds?: number;
   /** How long to wait for answers after the last start. Default 3,000. */
   readonly drainMsMax?: number;
+  /** Bids that come later than this after their request was due do not count as in time. */
+  readonly deadlineMs?: number;
 };
 
 export type LatencySummary = {
@@ -41,6 +43,8 @@ export type LoadReport = {
   readonly byStatus: Readonly<Record<string, number>>;
   /** Answers whose body holds a `seatbid` with a bid in it. */
   readonly bids: number;
+  /** Those of them that came within the plan's `deadlineMs` of their request being due. */
+  readonly bidsInTime: number;
   /** Connections that broke or closed early. */
   readonly connectionErrors: number;
   /** From the moment the request was due: what waited for a free connection counts, so a stalled server cannot hide. */

@@ -8,6 +8,8 @@ const names = readdirSync(import.meta.dirname)
   .map((file) => file.slice(0, -'.bench.ts'.length))
   .toSorted();
 
+const progressEveryMs = 200;
+
 async function load(name: string): Promise<Bench> {
   const module = (await import(join(import.meta.dirname, `${name}.bench.ts`))) as { bench: Bench };
   return module.bench;
@@ -23,8 +25,13 @@ if (wanted === undefined || wanted === 'list') {
 } else {
   const bench = await load(wanted);
   const startedAt = Date.now();
+  let writtenAt = 0;
   const report = await bench.run(process.argv.includes('--quick') ? 'smoke' : 'full', (done, total, what) => {
-    const seconds = Math.round((Date.now() - startedAt) / 1000);
+    const now = Date.now();
+    // The trainer reports every batch, 5,000 times a run: writing each line would cost what is being measured.
+    if (done < total && now - writtenAt < progressEveryMs) return;
+    writtenAt = now;
+    const seconds = Math.round((now - startedAt) / 1000);
     process.stderr.write(`\r${wanted}: ${done}/${total} ${what} (${seconds} s)\u001B[K`);
     if (done >= total) process.stderr.write('\n');
   });

@@ -4,7 +4,7 @@ import { maxRate, rounded, withServer } from '../support/server-bench.ts';
 export const bench: Bench = {
   name: 'throughput',
   about:
-    'highest open-loop rate with server-side p99 ≤ 10 ms and ≥ 99.9 % on the top rung; generator on the same cores',
+    'highest open-loop rate with p99 ≤ 10 ms from the due time and ≥ 99.9 % on the top rung; generator on the same cores',
   async run(mode, progress) {
     return withServer(mode, async (server) => {
       const { ratePerSecond, measurement } = await maxRate(server, (rate) => progress(0, 1, `trying ${rate}/s`));

@@ -39,15 +39,18 @@ export async function withServer<Result>(
 }
 
 /**
- * The rule of `throughput`: everything answered, p99 ≤ 10 ms, 99.9 % of requests on the top rung. The p99 is the server's (first byte
- * of a request read to answer handed to the socket): with server, scorer and generator on two cores, what the generator sees
- * also holds its own waits for a core, and is reported beside it.
+ * The rule of `throughput`: everything answered, p99 ≤ 10 ms from the time a request was due, 99.9 % of requests on the top rung.
+ * The server's own p99 would not do: it stays low while requests that it cannot keep up with wait in the generator (at 7,000/s it
+ * was 9.7 ms with requests 2.9 s behind their schedule).
  */
-export function isWithinTarget({ report, rungShares, quantileMs }: Measurement): boolean {
-  return report.unanswered === 0 && quantileMs('stage:total', 0.99) <= 10 && (rungShares['full'] ?? 0) >= 0.999;
+export function isWithinTarget({ report, rungShares }: Pick<Measurement, 'report' | 'rungShares'>): boolean {
+  return report.unanswered === 0 && report.fromDue.p99Ms <= 10 && (rungShares['full'] ?? 0) >= 0.999;
 }
 
-/** The highest open-loop rate that `isWithinTarget` accepts, with its measurement. */
+/**
+ * The highest open-loop rate that `isWithinTarget` accepts, with its measurement. A rate is refused when it fails twice in a row: on
+ * shared cores one pause of the host fails five seconds at any rate (1,750/s once, 3,500/s a little earlier).
+ */
 export async function maxRate(
   { pod, bodies, isFull }: ServerBench,
   onStep: (ratePerSecond: number) => void,
@@ -60,11 +63,14 @@ export async function maxRate(
     precision: 0.05,
     run: async (rate) => {
       onStep(rate);
-      last = await measureBids(pod, bodies, {
-        ratePerSecond: rate,
-        seconds: isFull ? 5 : 1,
-        warmUpSeconds: isFull ? 1 : 0,
-      });
+      const measure = () =>
+        measureBids(pod, bodies, {
+          ratePerSecond: rate,
+          seconds: isFull ? 5 : 1,
+          warmUpSeconds: isFull ? 1 : 0,
+        });
+      last = await measure();
+      if (!isWithinTarget(last)) last = await measure();
       return last.report;
     },
     accepts: () => {

@@ -8,37 +8,19 @@ import {
   type SetName,
   setNames,
 } from './catalog-shared.ts';
-import { type AdFormat, adFormats, adIdOf, sizeWordOf } from './catalog-spec.ts';
+import { adFormats, adIdOf, type CreativeSpec, sizeWordOf } from './catalog-spec.ts';
 import { TextHeap } from './text-heap.ts';
 import { fromTemplate } from './text-template.ts';
 import { WordSets } from './word-sets.ts';
 
-/** Everything that is said about one ad. */
-export type AdCard = {
+/** Everything that is said about one ad: what its creative says, and whose it is. */
+export type AdCard = Omit<CreativeSpec, 'id'> & {
   readonly adId: string;
   readonly creativeId: string;
   readonly lineItemId: string;
   readonly campaignId: string;
   readonly advertiserId: string;
   readonly advertiserName: string;
-  readonly format: AdFormat;
-  readonly width: number;
-  readonly height: number;
-  /** Of a video; 0 otherwise. */
-  readonly durationMs: number;
-  readonly mimes: readonly string[];
-  readonly protocols: readonly number[];
-  /** '' where the format has none. */
-  readonly imageUrl: string;
-  readonly videoUrl: string;
-  readonly title: string;
-  readonly domain: string;
-  readonly landingUrl: string;
-  readonly categories: readonly string[];
-  readonly attributes: readonly number[];
-  readonly isSecure: boolean;
-  /** ISO 639-1; '' = says nothing in any language. */
-  readonly language: string;
 };
 
 const cardAttemptsMax = 4;

@@ -1,6 +1,7 @@
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { newLineItemFile } from '../support/new-line-item.ts';
 import type { Pod } from '../support/pod.ts';
 import { makeSmallDemo, startSmallPod } from '../support/small-demo.ts';
 
@@ -17,9 +18,8 @@ async function send(
   path: string,
   body: unknown,
 ): Promise<{ status: number; body: Record<string, unknown> }> {
-  const answer = await fetch(`http://127.0.0.1:${pod.adminPort}${path}`, {
+  const answer = await pod.admin(path, {
     method,
-    headers: { authorization: `Bearer ${pod.adminToken}` },
     body: typeof body === 'string' ? body : JSON.stringify(body),
   });
   return { status: answer.status, body: (await answer.json()) as Record<string, unknown> };
@@ -37,43 +37,12 @@ const bidFor = (id: string): unknown => ({
   site: { domain: 'admin.example' },
   device: { geo: { country: 'USA' } },
 });
-const newLineItem = {
-  advertisers: [{ id: 'adv-new', name: 'New', domain: 'new.example', category: 'IAB3' }],
-  creatives: [
-    {
-      id: 'cr-new',
-      format: 'banner',
-      width: 333,
-      height: 77,
-      image_url: 'https://cdn.new.example/a.jpg',
-      domain: 'new.example',
-      categories: ['IAB3-1'],
-      secure: true,
-      landing_url: 'https://new.example/',
-    },
-  ],
-  line_items: [
-    {
-      id: 'li-new',
-      campaign_id: 'cmp-new',
-      advertiser_id: 'adv-new',
-      status: 'active',
-      price_type: 'CPM',
-      bid_nanos: 2_000_000,
-      budget_nanos: 10_000_000_000,
-      pacing: 'asap',
-      prior_click: 0.01,
-      prior_conversion: 0.05,
-      creative_ids: ['cr-new'],
-    },
-  ],
-};
 
 describe('the catalog changes while serving', () => {
   test('a new ad sells within a second, is repriced, paused and removed', async () => {
     expect((await pod.bid(bidFor('before'))).status).toBe(200);
     expect(((await (await pod.bid(bidFor('before'))).json()) as { seatbid: unknown[] }).seatbid).toEqual([]);
-    const added = await send('POST', '/admin/v1/catalog', newLineItem);
+    const added = await send('POST', '/admin/v1/catalog', newLineItemFile);
     expect(added).toMatchObject({ status: 200, body: { added_ads: 1 } });
     const sold = async (): Promise<{ adid: string; price: number } | undefined> => {
       const answer = (await (await pod.bid(bidFor('after'))).json()) as {
@@ -94,7 +63,7 @@ describe('the catalog changes while serving', () => {
 
   test('a change with mistakes is refused whole, with every mistake by path', async () => {
     const versionBefore = (await get('/admin/v1/catalog'))['version'];
-    const broken = structuredClone(newLineItem);
+    const broken = structuredClone(newLineItemFile);
     broken.line_items[0]!.bid_nanos = -1;
     broken.line_items[0]!.creative_ids = ['cr-nowhere'];
     const { status, body } = await send('POST', '/admin/v1/catalog', broken);

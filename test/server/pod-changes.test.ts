@@ -1,15 +1,12 @@
 import { cpSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { newLineItemFile } from '../support/new-line-item.ts';
 import type { Pod } from '../support/pod.ts';
 import { makeSmallDemo, smallDataDir, startSmallPod } from '../support/small-demo.ts';
 
 async function send(pod: Pod, method: string, path: string, body: unknown): Promise<number> {
-  const answer = await fetch(`http://127.0.0.1:${pod.adminPort}${path}`, {
-    method,
-    headers: { authorization: `Bearer ${pod.adminToken}` },
-    body: JSON.stringify(body),
-  });
+  const answer = await pod.admin(path, { method, body: JSON.stringify(body) });
   await answer.text();
   return answer.status;
 }
@@ -21,38 +18,6 @@ async function lineItem(pod: Pod, id: string): Promise<Record<string, unknown> |
   return body.line_item;
 }
 
-/** In a size that nobody else sells. */
-const added = {
-  advertisers: [{ id: 'adv-new', name: 'New', domain: 'new.example', category: 'IAB3' }],
-  creatives: [
-    {
-      id: 'cr-new',
-      format: 'banner',
-      width: 333,
-      height: 77,
-      image_url: 'https://cdn.new.example/a.jpg',
-      domain: 'new.example',
-      categories: ['IAB3-1'],
-      secure: true,
-      landing_url: 'https://new.example/',
-    },
-  ],
-  line_items: [
-    {
-      id: 'li-new',
-      campaign_id: 'cmp-new',
-      advertiser_id: 'adv-new',
-      status: 'active',
-      price_type: 'CPM',
-      bid_nanos: 2_000_000,
-      budget_nanos: 10_000_000_000,
-      pacing: 'asap',
-      prior_click: 0.01,
-      prior_conversion: 0.05,
-      creative_ids: ['cr-new'],
-    },
-  ],
-};
 const request = {
   id: 'after',
   test: 1,
@@ -80,7 +45,7 @@ test('what the admin API changed outlives kill -9, and ends with the catalog fil
   const budget = Math.floor((before['budget_nanos'] as number) / 2);
   expect(await send(first, 'PATCH', `/admin/v1/line-items/${known}`, { status: 'paused' })).toBe(200);
   expect(await send(first, 'PATCH', `/admin/v1/line-items/${known}`, { budget_nanos: budget })).toBe(200);
-  expect(await send(first, 'POST', '/admin/v1/catalog', added)).toBe(200);
+  expect(await send(first, 'POST', '/admin/v1/catalog', newLineItemFile)).toBe(200);
   expect(await send(first, 'PATCH', '/admin/v1/line-items/li-new', { bid_nanos: -1 })).toBe(422);
   await first.stop('SIGKILL');
 

@@ -62,12 +62,7 @@ export class AuctionEndpoint {
     }
     flight.draft.incrementNanos = read.incrementNanos;
     for (const imp of request.imps) flight.draft.impFloorNanos[imp.index] = imp.floorNanos;
-    try {
-      context.flow.run(flight, request);
-    } catch (error) {
-      this.#desk.forget(flight);
-      throw error;
-    }
+    this.#desk.run(flight, request);
   };
 
   readonly #done = (flight: Flight): void => {

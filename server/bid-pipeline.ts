@@ -98,17 +98,8 @@ export class BidPipeline {
     }
     flight.draft.stageUs[stageSeries.parse] = Math.round(parseMs * 1000);
     this.#setMoney(flight, request, rate, startedMs);
-    this.#run(flight, request);
+    this.#desk.run(flight, request);
   };
-
-  #run(flight: Flight, request: BidRequest): void {
-    try {
-      this.#context.flow.run(flight, request);
-    } catch (error) {
-      this.#desk.forget(flight);
-      throw error;
-    }
-  }
 
   #countRequest({ isTest, leniency }: BidRequest): void {
     const { telemetry } = this.#context;

@@ -100,6 +100,16 @@ export class FlightDesk {
     return flight;
   }
 
+  /** Sends an open flight on its way. What throws there ends the flight first. */
+  run(flight: Flight, request: BidRequest): void {
+    try {
+      this.#context.flow.run(flight, request);
+    } catch (error) {
+      this.forget(flight);
+      throw error;
+    }
+  }
+
   /** The part of the record that is known before the auction. */
   #describe(draft: AuctionDraft, { http, caller, request, surface, mechanism, startedMs }: Asked): void {
     const { ids, tieSeed, marginPpm, qualityExponent, catalogVersion } = this.#context;

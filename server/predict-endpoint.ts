@@ -63,12 +63,7 @@ export class PredictEndpoint {
     flight.namedRows.set(rows);
     flight.namedRowCount = rows.length;
     this.#adIds.set(flight, adIds);
-    try {
-      context.flow.run(flight, request);
-    } catch (error) {
-      this.#desk.forget(flight);
-      throw error;
-    }
+    this.#desk.run(flight, request);
   };
 
   #rowOf(adId: string): number {

@@ -21,6 +21,9 @@ export const storeValueBytesMax = 65_536;
  *
  * A shard is what one multi-key read reaches; each has one or more copies (primary first) that may answer for it. Shards may
  * change while the store lives (a cluster moves its slots): their numbers are good for the turn of the event loop they were asked in.
+ *
+ * A key has at least one byte. Keys and values are the store's own once written: the caller may reuse his buffers after the
+ * promise has settled. A call with a key or a value that is too long is refused before any of it is written.
  */
 export interface KeyValueStore {
   readonly kind: StoreKind;
@@ -33,7 +36,9 @@ export interface KeyValueStore {
   copyName(shard: number, copy: number): string;
   /**
    * One round trip for keys that all belong to `shard`. A store in the process answers at once, others with a promise that
-   * settles within the store's own limit whatever the server does. Rejects (or throws) with a StoreError only.
+   * settles within the store's own limit whatever the server does. Rejects (or throws) with a StoreError only. Under a key that is
+   * too long it finds nothing. A value that was handed out never changes. Keys that have moved to another shard since
+   * `shardOf` are found there.
    */
   read(shard: number, copy: number, keys: readonly Buffer[]): ReadValues | Promise<ReadValues>;
   /** Resolves when the store has taken all of them, in any order; on an error some may be written. */
@@ -50,6 +55,8 @@ export interface AppendingStore extends KeyValueStore {
   /**
    * Puts a record at the end of the list under `key`, of which the last `countMax` are kept, in one step whoever else appends.
    * All records of a list are as long as this one; `read` gives them one after another. The whole list lives `ttlMs` from now on.
+   * Where the bytes there are no whole number of such records, the list begins anew. `record.length × countMax` beyond
+   * `storeValueBytesMax` is refused.
    */
   append(key: Buffer, record: Buffer, countMax: number, ttlMs: number): Promise<void>;
 }

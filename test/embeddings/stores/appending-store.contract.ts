@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type AppendingStore, isAppending, storeKeyBytesMax, storeValueBytesMax } from '#embeddings/stores/store.ts';
-import { type BuildStore, expectFault, expectSame, ownKey, until, valuesOf } from './store.contract.ts';
+import { until } from '../../support/until.ts';
+import { type BuildStore, expectFault, expectSame, ownKey, valuesOf } from './store.contract.ts';
 
 const hourMs = 3_600_000;
 

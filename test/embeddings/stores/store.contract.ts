@@ -1,14 +1,11 @@
-import { setTimeout as pause } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { StoreError, type StoreFault } from '#embeddings/stores/store-errors.ts';
 import { type KeyValueStore, storeKeyBytesMax, storeValueBytesMax } from '#embeddings/stores/store.ts';
+import { until } from '../../support/until.ts';
 
 /** Opens a client of its own each time it is called; what it writes may be there already, and may be there the next time. */
 export type BuildStore<Store extends KeyValueStore = KeyValueStore> = () => Store | Promise<Store>;
-
-/** Far beyond what any of it takes: only a store that never does what it should gets there. */
-const patienceMs = 20_000;
 
 export function keepsTheStoreContract(name: string, build: BuildStore): void {
   describe(`${name} keeps the store contract`, () => {
@@ -296,14 +293,6 @@ export async function expectFault(call: () => unknown, code: StoreFault): Promis
   }
   expect(found).toBeInstanceOf(StoreError);
   expect((found as StoreError).code).toBe(code);
-}
-
-export async function until(holds: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const startedMs = performance.now();
-  while (!(await holds())) {
-    if (performance.now() - startedMs > patienceMs) throw new Error(`after ${patienceMs} ms still not: ${what}`);
-    await pause(20);
-  }
 }
 
 const someKey = fc

@@ -1,12 +1,12 @@
 /**
- * 32 bits of a key's bytes: murmur3's mixing (Appleby, MurmurHash3_x86_32, seed 0), four bytes at a step. Where keys lie in Memcached and
- * in Bigtable depends on it, so it never changes.
+ * 32 bits of a key's bytes from `start` on: murmur3's mixing (Appleby, MurmurHash3_x86_32, seed 0), four bytes at a step. Where keys
+ * lie in Redis, Memcached and Bigtable depends on it, so it never changes.
  */
-export function hashOfKey(key: Buffer): number {
+export function hashOfKey(key: Buffer, start = 0): number {
   const { length } = key;
   let hash = 0;
-  const whole = length & ~3;
-  let at = 0;
+  const whole = start + ((length - start) & ~3);
+  let at = start;
   for (; at < whole; at += 4)
     hash = mixed(hash, key[at]! | (key[at + 1]! << 8) | (key[at + 2]! << 16) | (key[at + 3]! << 24));
   if (at < length) {
@@ -15,7 +15,7 @@ export function hashOfKey(key: Buffer): number {
     if (at + 2 < length) tail |= key[at + 2]! << 16;
     hash ^= scrambled(tail);
   }
-  hash ^= length;
+  hash ^= length - start;
   hash = Math.imul(hash ^ (hash >>> 16), 0x85eb_ca6b);
   hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2_ae35);
   return (hash ^ (hash >>> 16)) >>> 0;

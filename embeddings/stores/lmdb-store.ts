@@ -1,0 +1,318 @@
+import { LRUCache } from 'lru-cache';
+import { expiryOfWrapped, LmdbFolder, valueOfWrapped } from './lmdb-folder.ts';
+import { type LmdbOperation, packed, unpacked } from './lmdb-operations.ts';
+import { LmdbWriter } from './lmdb-writer.ts';
+import { StoreError } from './store-errors.ts';
+import { checkAppend, checkEntries, checkKeys } from './store-limits.ts';
+import { type AppendingStore, type OrderedStore, type ReadValues, type StoreEntry, storeKeyBytesMax } from './store.ts';
+
+export type LmdbStoreOptions = {
+  /** The folder that holds `data.mdb`; made where it is missing. */
+  readonly path: string;
+  /** Epoch ms. */
+  readonly now: () => number;
+  /** Live entries on the disk; beyond it writes are refused. The file grows to about 1.5 times that. Default 4 GiB. */
+  readonly bytesMax?: number;
+  /** Values that this thread keeps in memory. Default 32 MiB; 0: none. */
+  readonly memoryBytesMax?: number;
+  /** One of the threads and processes that share a folder takes out what has expired; the others say false. Default true. */
+  readonly sweeps?: boolean;
+  readonly limits?: Partial<LmdbLimits>;
+};
+
+export type LmdbLimits = {
+  /** A read that the disk holds up is rejected after this long. */
+  readonly readMsMax: number;
+  /** Reads that may wait for the disk at once; more are STORE_BUSY. */
+  readonly readCountMax: number;
+  readonly writeMsMax: number;
+  readonly writeCountMax: number;
+  /** A value in memory is looked up again after this long: another process may have written it. Threads of one process know at once. */
+  readonly memoryMsMax: number;
+};
+
+const defaultLimits: LmdbLimits = {
+  readMsMax: 250,
+  readCountMax: 512,
+  writeMsMax: 10_000,
+  writeCountMax: 20_000,
+  memoryMsMax: 1000,
+};
+/** Beside its bytes: objects, a string of the key, places in the cache's arrays. */
+const memoryEntryBytes = 140;
+const scanStep = 256;
+
+type Remembered = {
+  /** Undefined: the folder has nothing under this key. */
+  readonly value: Buffer | undefined;
+  readonly expiresMs: number;
+  readonly generation: number;
+  readonly readMs: number;
+};
+
+type Waiting = {
+  readonly keys: readonly Buffer[];
+  readonly values: (Buffer | undefined)[];
+  /** Places of the keys that memory did not have. */
+  readonly places: readonly number[];
+  readonly resolve: (values: ReadValues) => void;
+  readonly reject: (error: StoreError) => void;
+  readonly dueMs: number;
+  settled: boolean;
+};
+
+/**
+ * A folder on this machine: the default for every tier. Values that were used lately are answered from memory, without a promise; for the
+ * rest lmdb's pages are first touched off the event loop and then read. A thread of its own writes, scans and sweeps. Threads of one
+ * process see each other's writes once these have resolved, other processes within `memoryMsMax`.
+ */
+export class LmdbStore implements AppendingStore, OrderedStore {
+  readonly kind = 'lmdb';
+  readonly shardCount = 1;
+  readonly #path: string;
+  readonly #now: () => number;
+  readonly #limits: LmdbLimits;
+  readonly #memory: LRUCache<string, Remembered> | undefined;
+  readonly #writer: LmdbWriter;
+  #folder: LmdbFolder | undefined;
+  #openFault: StoreError | undefined;
+  #waiting: Waiting[] = [];
+  #reading: readonly Waiting[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor({
+    path,
+    now,
+    bytesMax = 2 ** 32,
+    memoryBytesMax = 32 << 20,
+    sweeps = true,
+    limits = {},
+  }: LmdbStoreOptions) {
+    this.#path = path;
+    this.#now = now;
+    this.#limits = { ...defaultLimits, ...limits };
+    if (memoryBytesMax > 0)
+      this.#memory = new LRUCache({
+        max: Math.max(16, Math.ceil(memoryBytesMax / 256)),
+        maxSize: memoryBytesMax,
+        sizeCalculation: ({ value }, key) => (value?.length ?? 0) + key.length + memoryEntryBytes,
+      });
+    this.#writer = new LmdbWriter(
+      { path, bytesMax, sweeps },
+      { waitMsMax: this.#limits.writeMsMax, callCountMax: this.#limits.writeCountMax },
+    );
+    this.#open();
+    if (sweeps && this.#folder !== undefined) this.#writer.start();
+  }
+
+  shardOf(): number {
+    return 0;
+  }
+
+  copyCount(): number {
+    return 1;
+  }
+
+  copyName(): string {
+    return this.#path;
+  }
+
+  read(_shard: number, _copy: number, keys: readonly Buffer[]): ReadValues | Promise<ReadValues> {
+    const folder = this.#opened();
+    const nowMs = this.#now();
+    const values: (Buffer | undefined)[] = [];
+    let places: number[] | undefined;
+    for (let place = 0; place < keys.length; place++) {
+      const key = keys[place]!;
+      const remembered = this.#memory?.get(key.toString('latin1'));
+      values.push(remembered?.value);
+      if (
+        remembered !== undefined &&
+        nowMs - remembered.readMs < this.#limits.memoryMsMax &&
+        nowMs >= remembered.readMs &&
+        folder.generationOf(key) === remembered.generation
+      ) {
+        if (remembered.expiresMs <= nowMs) values[place] = undefined;
+        continue;
+      }
+      values[place] = undefined;
+      if (key.length > 0 && key.length <= storeKeyBytesMax) (places ??= []).push(place);
+    }
+    return places === undefined ? values : this.#readLater(keys, values, places);
+  }
+
+  async write(entries: readonly StoreEntry[]): Promise<void> {
+    this.#opened();
+    checkEntries(entries);
+    const nowMs = this.#now();
+    await this.#carryOut(
+      entries.map(({ key, value, ttlMs }) => ({
+        kind: 'put',
+        key,
+        value,
+        expiresMs: ttlMs === undefined ? Infinity : nowMs + ttlMs,
+      })),
+      nowMs,
+    );
+  }
+
+  async remove(keys: readonly Buffer[]): Promise<void> {
+    this.#opened();
+    checkKeys(keys);
+    await this.#carryOut(
+      keys.map((key) => ({ kind: 'remove', key })),
+      this.#now(),
+    );
+  }
+
+  async append(key: Buffer, record: Buffer, countMax: number, ttlMs: number): Promise<void> {
+    this.#opened();
+    checkAppend(key, record, countMax);
+    const nowMs = this.#now();
+    await this.#carryOut([{ kind: 'append', key, value: record, expiresMs: nowMs + ttlMs, countMax }], nowMs);
+  }
+
+  /** Read by the writing thread, 256 entries at a step; what is written meanwhile may be among them or not. */
+  async *scan(prefix: Buffer, limit: number): AsyncIterable<StoreEntry> {
+    let from: Buffer = Buffer.from(prefix);
+    let left = limit;
+    while (left > 0) {
+      this.#opened();
+      const nowMs = this.#now();
+      const step = Math.min(left, scanStep);
+      const answer = await this.#writer.call({ kind: 'scan', nowMs, from, prefix, limit: step });
+      if (answer.kind !== 'found') return;
+      for (const operation of unpacked(Buffer.from(answer.operations.buffer))) {
+        if (operation.kind !== 'put') continue;
+        const { key, value, expiresMs } = operation;
+        from = Buffer.concat([key, Buffer.from([0])]);
+        yield expiresMs === Infinity ? { key, value } : { key, value, ttlMs: Math.max(1, expiresMs - nowMs) };
+      }
+      left -= answer.count;
+      if (answer.count < step) return;
+    }
+  }
+
+  async ready(): Promise<void> {
+    this.#refuseIfClosed();
+    if (this.#folder === undefined) this.#open();
+    this.#opened();
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    const closed = new StoreError('STORE_CLOSED');
+    for (const each of [...this.#reading, ...this.#waiting]) reject(each, closed);
+    this.#waiting = [];
+    clearTimeout(this.#timer);
+    this.#memory?.clear();
+    await this.#writer.close();
+    await this.#folder?.close();
+  }
+
+  #open(): void {
+    try {
+      this.#folder = new LmdbFolder(this.#path);
+      this.#openFault = undefined;
+    } catch (error) {
+      this.#openFault = error as StoreError;
+    }
+  }
+
+  #opened(): LmdbFolder {
+    this.#refuseIfClosed();
+    if (this.#folder === undefined) throw this.#openFault!;
+    return this.#folder;
+  }
+
+  #refuseIfClosed(): void {
+    if (this.#closing !== undefined) throw new StoreError('STORE_CLOSED');
+  }
+
+  async #carryOut(operations: readonly LmdbOperation[], nowMs: number): Promise<void> {
+    if (operations.length === 0) return;
+    const bytes = packed(operations);
+    await this.#writer.call({ kind: 'write', nowMs, operations: bytes }, [bytes.buffer]);
+  }
+
+  #readLater(keys: readonly Buffer[], values: (Buffer | undefined)[], places: readonly number[]): Promise<ReadValues> {
+    if (this.#waiting.length + this.#reading.length >= this.#limits.readCountMax)
+      return Promise.reject(new StoreError('STORE_BUSY', this.#path));
+    return new Promise((resolve, reject) => {
+      const dueMs = performance.now() + this.#limits.readMsMax;
+      this.#waiting.push({ keys, values, places, resolve, reject, dueMs, settled: false });
+      this.#watch();
+      if (this.#reading.length === 0) this.#prefetch();
+    });
+  }
+
+  /** One prefetch at a time, for all that gathered meanwhile: a disk that hangs holds one of libuv's few threads and not all of them. */
+  #prefetch(): void {
+    const batch = this.#waiting;
+    this.#waiting = [];
+    this.#reading = batch;
+    const keys = batch.flatMap((each) => each.places.map((place) => each.keys[place]!));
+    void this.#folder!.database.prefetch(keys, () => {
+      this.#reading = [];
+      if (this.#closing !== undefined) return;
+      this.#answer(batch);
+      if (this.#waiting.length > 0) this.#prefetch();
+    });
+  }
+
+  #answer(batch: readonly Waiting[]): void {
+    const folder = this.#folder!;
+    const nowMs = this.#now();
+    try {
+      // In this order: what is committed after the counters were read must not be taken for older than them.
+      const generations = batch.map((each) => each.places.map((place) => folder.generationOf(each.keys[place]!)));
+      folder.refresh();
+      for (const [index, each] of batch.entries()) {
+        for (const [which, place] of each.places.entries())
+          each.values[place] = this.#valueOf(folder, each.keys[place]!, generations[index]![which]!, nowMs);
+        if (!each.settled) each.resolve(each.values);
+        each.settled = true;
+      }
+    } catch (error) {
+      const fault = new StoreError('STORE_FAULTY', `${this.#path}: ${(error as Error).message}`, { cause: error });
+      for (const each of batch) reject(each, fault);
+    }
+  }
+
+  #valueOf(folder: LmdbFolder, key: Buffer, generation: number, nowMs: number): Buffer | undefined {
+    const bytes = folder.wrappedOf(key);
+    const expiresMs = bytes === undefined ? Infinity : expiryOfWrapped(bytes);
+    const value = bytes === undefined || expiresMs <= nowMs ? undefined : valueOfWrapped(bytes);
+    this.#memory?.set(key.toString('latin1'), { value, expiresMs, generation, readMs: nowMs });
+    return value;
+  }
+
+  #watch(): void {
+    if (this.#timer !== undefined) return;
+    const first = this.#reading.find(({ settled }) => !settled) ?? this.#waiting[0];
+    if (first === undefined) return;
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined;
+        const nowMs = performance.now();
+        for (const each of this.#reading)
+          if (each.dueMs <= nowMs) reject(each, new StoreError('STORE_TIMEOUT', this.#path));
+        while (this.#waiting.length > 0 && this.#waiting[0]!.dueMs <= nowMs)
+          reject(this.#waiting.shift()!, new StoreError('STORE_TIMEOUT', this.#path));
+        this.#watch();
+      },
+      Math.max(1, first.dueMs - performance.now()),
+    );
+    this.#timer.unref();
+  }
+}
+
+function reject(each: Waiting, error: StoreError): void {
+  if (!each.settled) each.reject(error);
+  each.settled = true;
+}

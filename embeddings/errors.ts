@@ -4,6 +4,12 @@ export const embeddingFaults = {
   ID_INDEX_FULL: 'The index of ids has no room left: it was sized for fewer ids or shorter ones.',
   ID_TOO_LONG: 'An id is longer than the index takes.',
   USER_TABLE_FULL: 'The table of users has no row left.',
+  VALUE_NOT_FINITE: 'A vector holds something that is no finite number.',
+  ROW_BUSY: 'A row was replaced each time that it was read.',
+  TABLE_FILE_FOREIGN: 'The file is no table of ours.',
+  TABLE_FILE_VERSION: 'The file is a table of another format version.',
+  TABLE_FILE_TRUNCATED: 'The file of a table is shorter or longer than its header says.',
+  TABLE_FILE_DAMAGED: 'The file of a table does not match its checksums.',
 } as const;
 export type EmbeddingFault = keyof typeof embeddingFaults;
 

@@ -4,8 +4,13 @@ import type { EmbeddingTable } from '#embeddings/embedding-table.ts';
 /** A table of the given rows, one after another. */
 type Build = (rows: Float32Array, dimension: number) => EmbeddingTable;
 
-/** What every embedding table does; each table's own test file calls this and adds what is special to it. */
-export function keepsTheTableContract(name: string, build: Build): void {
+/**
+ * What every embedding table does; each table's own test file calls this and adds what is special to it. `tolerance`: how far a
+ * number may come back from where it was, for tables that keep fewer bits.
+ */
+export function keepsTheTableContract(name: string, build: Build, tolerance = 0): void {
+  const farthest = (got: Float32Array, wanted: readonly number[]): number =>
+    Math.max(...wanted.map((number, place) => Math.abs(got[place]! - number)));
   describe(`${name} keeps the table contract`, () => {
     const table = build(Float32Array.of(1, 2, 3, 4, 5, 6), 2);
 
@@ -16,15 +21,15 @@ export function keepsTheTableContract(name: string, build: Build): void {
     test('gathers rows in the order asked, repeats included', () => {
       const target = new Float32Array(6);
       table.gather(Uint32Array.of(2, 0, 2), target);
-      expect([...target]).toEqual([5, 6, 1, 2, 5, 6]);
+      expect(farthest(target, [5, 6, 1, 2, 5, 6])).toBeLessThanOrEqual(tolerance);
     });
 
     test('leaves the rest of a larger target alone', () => {
       const target = Float32Array.of(9, 9, 9, 9);
       table.gather(Uint32Array.of(1), target);
-      expect([...target]).toEqual([3, 4, 9, 9]);
+      expect(farthest(target, [3, 4, 9, 9])).toBeLessThanOrEqual(tolerance);
       table.gather(new Uint32Array(0), target);
-      expect([...target]).toEqual([3, 4, 9, 9]);
+      expect(farthest(target, [3, 4, 9, 9])).toBeLessThanOrEqual(tolerance);
     });
 
     test('refuses a row outside the table and a target too small, before it copies anything', () => {

@@ -12,7 +12,8 @@ export type NewNumbers = { ad: number; lineItem: number; creative: number; adver
 /** Adds up what a change may take at most, and says where there is not so much left: before anything is written. */
 export class RoomCheck {
   readonly #keys = new Set<string>();
-  readonly #sets = new Map<SetName, { setCount: number; itemCount: number }>();
+  /** By kind, each distinct list once: a thousand creatives may share a dozen. */
+  readonly #sets = new Map<SetName, Map<string, readonly string[]>>();
   #textBytes = 0;
 
   addTargeting(targeting: TargetingSpec | undefined): void {
@@ -54,18 +55,22 @@ export class RoomCheck {
 
   #addSet(name: SetName, words: readonly string[]): void {
     if (words.length === 0) return;
-    const sum = this.#sets.get(name) ?? { setCount: 0, itemCount: 0 };
-    this.#sets.set(name, { setCount: sum.setCount + 1, itemCount: sum.itemCount + words.length });
-    this.#addTexts(words);
+    let lists = this.#sets.get(name);
+    if (lists === undefined) this.#sets.set(name, (lists = new Map()));
+    lists.set(JSON.stringify(words), words);
   }
 
   report(entries: EntryWriter, bits: RowBits, problems: ProblemList): void {
     const full = (what: string): void =>
       problems.add('CATALOG_FULL', '', `no room for ${what}: restart with this change in the file`);
     for (const key of this.#keys) this.#addTexts([key]);
+    for (const [name, lists] of this.#sets) {
+      const missing = [...lists.values()].filter((words) => !entries.sets[name].has(words));
+      for (const words of missing) this.#addTexts(words);
+      const itemCount = missing.reduce((sum, { length }) => sum + length, 0);
+      if (!entries.sets[name].hasRoomFor(missing.length, itemCount)) full(`so many new ${name}`);
+    }
     if (this.#textBytes > entries.texts.freeBytes) full(`${this.#textBytes} bytes of text`);
-    for (const [name, { setCount, itemCount }] of this.#sets)
-      if (!entries.sets[name].hasRoomFor(setCount, itemCount)) full(`so many new ${name}`);
     if (!bits.hasRoomFor(this.#keys)) full('so many new sizes and targeted values');
   }
 }

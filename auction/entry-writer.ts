@@ -67,7 +67,7 @@ export class EntryWriter {
   putAdvertiser(advertiser: number, { id, name, domain, category }: AdvertiserSpec): void {
     const { columns, texts, sets } = this;
     if (columns.advertiserIdText[advertiser] === 0) columns.advertiserIdText[advertiser] = texts.append(id);
-    columns.advertiserNameText[advertiser] = texts.append(name);
+    columns.advertiserNameText[advertiser] = this.#kept(columns.advertiserNameText[advertiser]!, name);
     columns.advertiserNameChars[advertiser] = charsOf(name);
     columns.advertiserDomainText[advertiser] = texts.intern(domain);
     columns.advertiserDomainSet[advertiser] = sets.domains.add([domain]);
@@ -84,7 +84,7 @@ export class EntryWriter {
     columns.creativeImageText[number] = template(creative.imageUrl);
     columns.creativeVideoText[number] = template(creative.videoUrl);
     columns.creativeLandingText[number] = template(creative.landingUrl);
-    columns.creativeTitleText[number] = texts.append(creative.title);
+    columns.creativeTitleText[number] = this.#kept(columns.creativeTitleText[number]!, creative.title);
     columns.creativeTitleChars[number] = charsOf(creative.title);
     columns.creativeCategorySet[number] = sets.categories.add(creative.categories);
     columns.creativeDomainSet[number] = sets.domains.add(blockNames(creative));
@@ -97,6 +97,11 @@ export class EntryWriter {
     columns.creativeHeight[number] = creative.height;
     columns.creativeFormat[number] = adFormats.indexOf(creative.format);
     columns.creativeIsSecure[number] = creative.isSecure ? 1 : 0;
+  }
+
+  /** The heap never gives room back, so a text that a change leaves as it was is not written again. */
+  #kept(reference: number, text: string): number {
+    return reference !== 0 && this.texts.read(reference) === text ? reference : this.texts.append(text);
   }
 
   putLineItem(lineItem: number, spec: LineItemSpec, advertiser: number): void {

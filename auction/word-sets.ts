@@ -117,6 +117,17 @@ export class WordSetsWriter {
     return number;
   }
 
+  /** Whether the set of these words is there, so that `add` would take no room. */
+  has(words: readonly string[]): boolean {
+    const numbers: number[] = [];
+    for (const word of new Set(words)) {
+      const number = this.#wordNumbers.get(word);
+      if (number === undefined) return false;
+      numbers.push(number);
+    }
+    return this.#setNumbers.has(numbers.join(','));
+  }
+
   /** Whether `setCount` more sets of `itemCount` words in all, each of them new, would fit. */
   hasRoomFor(setCount: number, itemCount: number): boolean {
     const views = this.#views;

@@ -24,10 +24,16 @@ export class SharedUserTable {
 
   /** `count`: rows, the unknown one included. `textBytes`: sum of the keys' lengths in UTF-8. */
   static allocate(count: number, vectorDimension: number, idsPerUser: number, textBytes: number): UserTableShared {
+    return SharedUserTable.around(VectorTable.allocate(count, vectorDimension), idsPerUser, textBytes);
+  }
+
+  /** Around vectors that are there already, the unknown user's first: from a file, say, without copying them. */
+  static around(vectors: VectorTableShared, idsPerUser: number, textBytes: number): UserTableShared {
+    const count = vectors.rowCount;
     return {
       idsPerUser,
       index: SharedIdIndex.allocate(count, textBytes),
-      vectors: VectorTable.allocate(count, vectorDimension),
+      vectors,
       ids: new SharedArrayBuffer(count * idsPerUser * 4),
       state: new SharedArrayBuffer(4),
     };

@@ -33,6 +33,8 @@ export type AdWordsOf = (row: number) => readonly string[];
 
 /** Ads per run of the tower: about 3 ms each, after which the event loop gets its turn. */
 const adsPerRun = 1024;
+/** Of ads added while requests are served: less than half a millisecond, so that a core is not taken from them for longer. */
+const addedAdsPerRun = 128;
 
 /** Vocabularies that requests need, or that are short. The identity of the user is the first field whatever its name. */
 const keptAdVocabularies: ReadonlySet<string> = new Set(['category', 'size']);
@@ -55,7 +57,7 @@ export async function buildModelShared(
     const shared = await sharedPart(bundle, slot, adCapacity, tower);
     const made = new ModelTables(shared, bundle.schema, bundle.ranker, tower);
     const rows = Uint32Array.from({ length: adCount }, (_, row) => row);
-    await made.fill(rows, adWordsOf, new AdWordIds(bundle.schema), onProgress);
+    await made.fill(rows, adWordsOf, adsPerRun, onProgress);
     return made;
   } catch (error) {
     await tower.close();
@@ -100,14 +102,14 @@ async function sharedPart(bundle: Bundle, slot: number, adCapacity: number, towe
 /** The main thread's side of a model in service: what other threads get, and the way to add ads. */
 export class ModelTables {
   readonly shared: ModelShared;
-  readonly #schema: FeatureSchema;
+  readonly #words: AdWordIds;
   readonly #filler: AdColumnFiller;
   readonly #tower: AdTower;
 
   /** `tower` stays open for ads that come later, since opening it anew costs a second where it holds a million ads. */
   constructor(shared: ModelShared, schema: FeatureSchema, ranker: LightRankerWeights, tower: AdTower) {
     this.shared = shared;
-    this.#schema = schema;
+    this.#words = new AdWordIds(schema);
     this.#filler = new AdColumnFiller(schema, ranker);
     this.#tower = tower;
   }
@@ -120,27 +122,25 @@ export class ModelTables {
 
   /** Fills rows of ads that requests do not see yet; requests for other rows go on meanwhile. */
   async addAds(rows: ArrayLike<number>, adWordsOf: AdWordsOf): Promise<void> {
-    if (rows.length === 0) return;
-    const wanted = new Set(Array.from(rows).flatMap((row) => [...adWordsOf(row)]));
-    await this.fill(rows, adWordsOf, new AdWordIds(this.#schema, wanted), () => {});
+    await this.fill(rows, adWordsOf, addedAdsPerRun);
   }
 
   async fill(
     rows: ArrayLike<number>,
     adWordsOf: AdWordsOf,
-    words: AdWordIds,
-    onProgress: (done: number, total: number) => void,
+    rowsPerRun: number,
+    onProgress: (done: number, total: number) => void = () => {},
   ): Promise<void> {
     const { columns, tables, adCapacity } = this.shared;
     const targets = tables.map(({ name, width, data }) => ({ name, width, data: new Float32Array(data) }));
     const { idsPerRow } = this.#tower;
-    for (let from = 0; from < rows.length; from += adsPerRun) {
-      const count = Math.min(adsPerRun, rows.length - from);
+    for (let from = 0; from < rows.length; from += rowsPerRun) {
+      const count = Math.min(rowsPerRun, rows.length - from);
       const ids = new Int32Array(count * idsPerRow);
       for (let index = 0; index < count; index++) {
         const row = rows[from + index]!;
         if (!(row < adCapacity)) throw new RangeError(`ad row ${row} is beyond the ${adCapacity} rows of the model`);
-        words.idsInto(adWordsOf(row), ids, index * idsPerRow);
+        this.#words.idsInto(adWordsOf(row), ids, index * idsPerRow);
         this.#filler.fill(columns, row, ids, index * idsPerRow);
       }
       const results = await this.#tower.tablesOf(ids, count);

@@ -12,18 +12,19 @@ export function openUserTower({ schema, head, userTower }: BundleContent): Promi
 
 /**
  * Vectors of users, without context: what the stores keep under the bundle's tower version. `ids` holds, per user, the ids of
- * all user fields in the schema's order, the identity first; vectors come back in the same order, [count × dims.user].
+ * all user fields in the schema's order, the identity first; vectors come back in the same order, [count × dims.user],
+ * in `vectors` when given.
  */
 export async function userVectors(
   bundle: BundleContent,
   ids: Int32Array,
   count: number,
   onProgress: (done: number, total: number) => void = () => {},
+  vectors: Float32Array = new Float32Array(count * bundle.head.dims.user),
 ): Promise<Float32Array> {
   const idsPerRow = placeCount(bundle.schema.user);
   if (ids.length < count * idsPerRow) throw new RangeError(`${count} users need ${count * idsPerRow} ids`);
   const dimension = bundle.head.dims.user;
-  const vectors = new Float32Array(count * dimension);
   const tower = await openUserTower(bundle);
   try {
     for (let from = 0; from < count; from += rowsPerRun) {

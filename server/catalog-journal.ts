@@ -66,7 +66,8 @@ export class CatalogJournal {
   #file: number;
   /** Behind the last change that counts; whatever lies there is cut off before the next one. */
   #end: number;
-  #endBefore: number;
+  /** Where each change of the last `append` begins. */
+  #starts: number[] = [];
   #foldAt: number;
 
   /** `catalog`: see `hashOfCatalog`. Throws CATALOG_JOURNAL_DAMAGED when a line cannot be read that once was whole. */
@@ -100,7 +101,6 @@ export class CatalogJournal {
     this.forgottenCount = forgottenCount;
     this.#file = -1;
     this.#end = 0;
-    this.#endBefore = 0;
     this.#foldAt = 0;
     this.keep(changes);
   }
@@ -123,13 +123,17 @@ export class CatalogJournal {
     if (this.#file >= 0) closeSync(this.#file);
     this.#file = file;
     this.#end = bytes.length;
-    this.#endBefore = this.#end;
+    this.#starts = [];
     this.#foldAt = Math.max(this.#limits.foldBytesMin, 2 * this.#end);
   }
 
-  /** On disk when this returns. Call it before the change is made, and `undo` when it is refused after all. */
-  append(change: JournaledChange): void {
-    const bytes = Buffer.from(`${JSON.stringify(change)}\n`);
+  /**
+   * On disk when this returns, all of them by one sync, or none. Call it before they are made, and `undoFrom` when one is refused
+   * after all.
+   */
+  append(changes: readonly JournaledChange[]): void {
+    const lines = changes.map((change) => Buffer.from(`${JSON.stringify(change)}\n`));
+    const bytes = Buffer.concat(lines);
     try {
       if (this.#end + bytes.length > Math.min(this.#foldAt, this.#limits.bytesMax)) this.#fold();
       if (this.#end + bytes.length > this.#limits.bytesMax) throw new CatalogJournalError('CATALOG_JOURNAL_FULL');
@@ -140,13 +144,20 @@ export class CatalogJournal {
       if (error instanceof CatalogJournalError) throw error;
       throw new CatalogJournalError('CATALOG_JOURNAL_WRITE_FAILED', { cause: error, detail: String(error) });
     }
-    this.#endBefore = this.#end;
-    this.#end += bytes.length;
+    this.#starts = [];
+    for (const line of lines) {
+      this.#starts.push(this.#end);
+      this.#end += line.length;
+    }
   }
 
-  /** Takes the last `append` back. Should the process die before the disk knows, the next start refuses that change again. */
-  undo(): void {
-    this.#end = this.#endBefore;
+  /**
+   * Takes changes of the last `append` back, from the `index`-th on. Should the process die before the disk knows, the next start
+   * refuses the same change again.
+   */
+  undoFrom(index: number): void {
+    this.#end = this.#starts[index] ?? this.#end;
+    this.#starts.length = Math.min(index, this.#starts.length);
     ftruncateSync(this.#file, this.#end);
   }
 
@@ -162,7 +173,11 @@ export class CatalogJournal {
   }
 }
 
-/** The same outcome in fewer changes: between two changes of the catalog a line item needs one patch, with the latest word on each term. */
+/**
+ * The same outcome in fewer changes: between two changes of the catalog a line item needs one patch, with the latest word on each
+ * term; a creative or an advertiser that was replaced is put in its latest words where it first came, since what else was said of it
+ * (size, category) cannot change.
+ */
 export function foldChanges(changes: readonly JournaledChange[]): JournaledChange[] {
   const folded: JournaledChange[] = [];
   const patches = new Map<string, JournaledChange>();
@@ -170,7 +185,7 @@ export function foldChanges(changes: readonly JournaledChange[]): JournaledChang
     folded.push(...patches.values());
     patches.clear();
   };
-  for (const change of changes) {
+  for (const change of foldEntries(changes)) {
     if (change.kind === 'change') {
       flush();
       folded.push(change);
@@ -182,6 +197,33 @@ export function foldChanges(changes: readonly JournaledChange[]): JournaledChang
   }
   flush();
   return folded;
+}
+
+/** Lists of a change whose entries are replaced whole, and depend on nothing that a change could bring. */
+const replacedLists = ['advertisers', 'creatives'] as const;
+
+function foldEntries(changes: readonly JournaledChange[]): JournaledChange[] {
+  type Entry = { readonly id: string };
+  type Lists = { readonly [Name in (typeof replacedLists)[number]]?: readonly Entry[] | null };
+  const latest = new Map<string, Entry>();
+  for (const { kind, body } of changes)
+    if (kind === 'change')
+      for (const name of replacedLists)
+        for (const entry of (body as Lists)[name] ?? []) latest.set(`${name} ${entry.id}`, entry);
+  return changes.flatMap((change): JournaledChange[] => {
+    if (change.kind !== 'change') return [change];
+    const body: Record<string, unknown> = { ...(change.body as object) };
+    for (const name of replacedLists) {
+      const kept = ((change.body as Lists)[name] ?? []).flatMap(({ id }) => {
+        const entry = latest.get(`${name} ${id}`);
+        latest.delete(`${name} ${id}`);
+        return entry === undefined ? [] : [entry];
+      });
+      if (kept.length > 0) body[name] = kept;
+      else delete body[name];
+    }
+    return Object.keys(body).length > 0 ? [{ ...change, body }] : [];
+  });
 }
 
 /** Asks the writer for one change. */

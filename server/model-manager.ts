@@ -1,25 +1,16 @@
 import { createHash } from 'node:crypto';
-import {
-  createReadStream,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs';
+import { createReadStream, existsSync, readdirSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Catalog } from '#auction/catalog.ts';
+import { readTableFile, writeTableFile } from '#embeddings/table-file.ts';
+import { VectorTable, type VectorTableShared } from '#embeddings/vector-table.ts';
 import type { Bundle } from '#inference/bundle.ts';
 import { readBundle } from '#inference/bundle-read.ts';
 import { buildModelShared, type ModelTables } from '#inference/model-tables.ts';
 import type { ScoringPool } from '#inference/scoring-pool.ts';
 import type { Verifier } from '#inference/signing.ts';
 import { userVectors } from '#inference/user-tower.ts';
-import { type Profiles, readProfiles, shareProfiles } from './profiles.ts';
+import { type Profiles, readProfiles, shareProfiles, towerIdsByRow } from './profiles.ts';
 import type { ServedModelShared } from './served-model.ts';
 
 export type OnProgress = (done: number, total: number, what: string) => void;
@@ -31,6 +22,8 @@ export type ModelManagerContext = {
   readonly catalog: Catalog;
   readonly pool: ScoringPool;
   readonly onProgress: OnProgress;
+  /** One line for the log: something went wrong that was made up for. */
+  readonly onFault: (line: string) => void;
 };
 
 /** A model of which every thread has, or will have, the shared part. */
@@ -51,6 +44,12 @@ export type ActiveModel = {
 export class ModelManager {
   readonly #context: ModelManagerContext;
   #active: ActiveModel | undefined;
+  /** Tables that requests may look into, now or soon: new ads go into all of them. */
+  readonly #tables = new Set<ModelTables>();
+  /** Rows that were added while a model is being made ready; undefined while none is. */
+  #missedRows: number[] | undefined;
+  /** The last `addAds`: tables are not closed under it. */
+  #adding: Promise<unknown> = Promise.resolve();
 
   constructor(context: ModelManagerContext) {
     this.#context = context;
@@ -61,23 +60,40 @@ export class ModelManager {
     return this.#active;
   }
 
-  /** Throws a BundleError or a ScoringError with its reason; the model in service stays then. */
+  /** Throws a BundleError or a ScoringError with its reason; the model in service stays then. One at a time. */
   async prepare(directory: string, nowMs: number): Promise<ActiveModel> {
+    const missed: number[] = [];
+    this.#missedRows = missed;
+    try {
+      const made = await this.#made(directory, nowMs);
+      try {
+        while (missed.length > 0) await made.tables.addAds(missed.splice(0), this.#adWordsOf);
+      } catch (error) {
+        await this.retire(made);
+        throw error;
+      }
+      this.#tables.add(made.tables);
+      return made;
+    } finally {
+      this.#missedRows = undefined;
+    }
+  }
+
+  async #made(directory: string, nowMs: number): Promise<ActiveModel> {
     const { catalog, pool, verifier, onProgress } = this.#context;
     const bundle = await readBundle(directory, verifier);
     const slot = this.#active?.shared.model.slot === 0 ? 1 : 0;
     const tables = await buildModelShared(
       bundle,
       slot,
-      (row) => catalog.adWords(row),
+      this.#adWordsOf,
       catalog.adCount,
       catalog.adCapacity,
       (done, total) => onProgress(done, total, 'ad vectors'),
     );
     try {
       const profiles = await readProfiles(this.#context.usersPath, bundle.schema);
-      const vectors = await this.#vectorsOf(bundle, profiles);
-      const users = shareProfiles(profiles, vectors, bundle.head.dims.user);
+      const users = shareProfiles(profiles, await this.#vectorsOf(bundle, profiles));
       // Last, because nothing can fail behind it: a slot that it holds would refuse every later bundle.
       await pool.load(tables.scoringModel);
       const { id, towerVersion, manifest } = bundle;
@@ -94,6 +110,23 @@ export class ModelManager {
     }
   }
 
+  readonly #adWordsOf = (row: number): readonly string[] => this.#context.catalog.adWords(row);
+
+  /**
+   * Works out what models keep about new ads, before they are put on sale: in the model that serves, in the one before it while
+   * requests may still be at it, and in the one that is being made ready. One call after another.
+   */
+  async addAds(rows: readonly number[]): Promise<void> {
+    this.#missedRows?.push(...rows);
+    const adding = this.#addTo([...this.#tables], rows);
+    this.#adding = adding.catch(() => {});
+    await adding;
+  }
+
+  async #addTo(models: readonly ModelTables[], rows: readonly number[]): Promise<void> {
+    for (const tables of models) await tables.addAds(rows, this.#adWordsOf);
+  }
+
   /** The serving threads use it now; the one before it is forgotten here (its slot is freed by `retire`). */
   activated(model: ActiveModel): ActiveModel | undefined {
     const before = this.#active;
@@ -103,40 +136,55 @@ export class ModelManager {
 
   /** Frees a slot: no request that could use it is under way any more. */
   async retire(model: ActiveModel): Promise<void> {
+    this.#tables.delete(model.tables);
     await this.#context.pool.unload(model.shared.model.slot);
+    await this.#adding;
     await model.tables.close();
   }
 
-  /** Vectors of all profiles, then that of somebody unknown; kept on disk per tower and users file, so that a restart is quick. */
-  async #vectorsOf(bundle: Bundle, profiles: Profiles): Promise<Float32Array> {
-    const { dataDir, usersPath, onProgress } = this.#context;
+  /** The vector of somebody unknown, then those of all profiles; kept on disk per tower and users file, so that a restart is quick. */
+  async #vectorsOf(bundle: Bundle, profiles: Profiles): Promise<VectorTableShared> {
+    const { dataDir, usersPath, onProgress, onFault } = this.#context;
     const folder = join(dataDir, 'cache');
-    const path = join(
-      folder,
-      `user-vectors-${bundle.towerVersion.slice(0, 32)}-${(await hashOfFile(usersPath)).slice(0, 32)}.f32`,
-    );
+    const hash = await hashOfFile(usersPath);
+    const path = join(folder, `user-vectors-${bundle.towerVersion.slice(0, 32)}-${hash.slice(0, 32)}${keptEnding}`);
     const count = profiles.userCount + 1;
-    const wantedBytes = count * bundle.head.dims.user * Float32Array.BYTES_PER_ELEMENT;
-    if (existsSync(path)) {
-      const bytes = readFileSync(path);
-      if (bytes.byteLength === wantedBytes) {
+    const dimension = bundle.head.dims.user;
+    const kept = await this.#keptVectors(path, count, dimension);
+    if (kept !== undefined) return kept;
+    const shared = VectorTable.allocate(count, dimension);
+    const progress = (done: number, total: number): void => onProgress(done, total, 'user vectors');
+    await userVectors(bundle, towerIdsByRow(profiles), count, progress, new VectorTable(shared).data);
+    try {
+      await writeTableFile(path, { kind: 'float32', shared });
+      keepNewest(folder, vectorsKept);
+    } catch (error) {
+      onFault(`user vectors: not kept for the next start: ${String(error)}`);
+    }
+    return shared;
+  }
+
+  /** Undefined when there is no such file, or when it is not what it should be: then it is made anew. */
+  async #keptVectors(path: string, count: number, dimension: number): Promise<VectorTableShared | undefined> {
+    const { onProgress, onFault } = this.#context;
+    if (!existsSync(path)) return undefined;
+    try {
+      const table = await readTableFile(path, (done, total) => onProgress(done, total, 'bytes of user vectors'));
+      if (table.kind === 'float32' && table.shared.rowCount === count && table.shared.dimension === dimension) {
         // In use again: it goes last.
         const nowDate = new Date();
         utimesSync(path, nowDate, nowDate);
-        return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + wantedBytes));
+        return table.shared;
       }
+      onFault(`user vectors: ${path} holds another table; they are worked out again`);
+    } catch (error) {
+      onFault(`user vectors: worked out again: ${String(error)}`);
     }
-    const ids = new Int32Array(count * profiles.towerWidth);
-    ids.set(profiles.towerIds);
-    const vectors = await userVectors(bundle, ids, count, (done, total) => onProgress(done, total, 'user vectors'));
-    mkdirSync(folder, { recursive: true });
-    const making = `${path}.making-${process.pid}`;
-    writeFileSync(making, vectors);
-    renameSync(making, path);
-    keepNewest(folder, vectorsKept);
-    return vectors;
+    return undefined;
   }
 }
+
+const keptEnding = '.table';
 
 /** Those of the model in service and of the one before it: at a million users each has 256 MB. */
 const vectorsKept = 2;
@@ -151,8 +199,8 @@ export function keepNewest(folder: string, count: number, nowMs = Date.now()): v
     .map((name) => join(folder, name))
     .map((path) => ({ path, mtimeMs: statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? nowMs }))
     .toSorted((left, right) => right.mtimeMs - left.mtimeMs);
-  const whole = files.filter(({ path }) => path.endsWith('.f32'));
-  const abandoned = files.filter(({ path, mtimeMs }) => !path.endsWith('.f32') && nowMs - mtimeMs > makingMsMax);
+  const whole = files.filter(({ path }) => path.endsWith(keptEnding));
+  const abandoned = files.filter(({ path, mtimeMs }) => !path.endsWith(keptEnding) && nowMs - mtimeMs > makingMsMax);
   for (const { path } of [...whole.slice(count), ...abandoned]) rmSync(path, { force: true });
 }
 

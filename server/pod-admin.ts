@@ -55,9 +55,8 @@ export function adminPorts(pod: RunningPod): AdminPorts {
         : { status: 200, body: { line_item: entry } };
     },
     changeCatalog: async (change) => {
-      const result = make(pod, { kind: 'change', body: change });
+      const result = await make(pod, { kind: 'change', body: change });
       if ('status' in result) return result;
-      await pod.catalogChanged(result.addedRows);
       return {
         status: 200,
         body: {
@@ -72,9 +71,8 @@ export function adminPorts(pod: RunningPod): AdminPorts {
       if (market.writer.entryOfLineItem(id) === undefined) {
         return fault(404, 'LINE_ITEM_UNKNOWN', 'id', `There is no line item "${id.slice(0, 100)}".`);
       }
-      const result = make(pod, { kind: 'patch', line_item: id, body: patch });
+      const result = await make(pod, { kind: 'patch', line_item: id, body: patch });
       if ('status' in result) return result;
-      await pod.catalogChanged(result.addedRows);
       return { status: 200, body: { version: result.version, line_item: market.writer.entryOfLineItem(id) } };
     },
     spend: () => ({ status: 200, body: spend(pod) }),
@@ -126,9 +124,12 @@ const statusOfJournalFault = {
 } as const;
 
 /** The change, made and written down, or the answer that says why not. */
-function make(pod: RunningPod, change: JournaledChange): Extract<ChangeResult, { kind: 'applied' }> | AdminAnswer {
+async function make(
+  pod: RunningPod,
+  change: JournaledChange,
+): Promise<Extract<ChangeResult, { kind: 'applied' }> | AdminAnswer> {
   try {
-    const result = pod.change(change);
+    const result = await pod.change(change);
     return result.kind === 'problems' ? refusal(result) : result;
   } catch (error) {
     if (!(error instanceof CatalogJournalError)) throw error;

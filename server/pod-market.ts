@@ -78,16 +78,18 @@ export class PodMarket {
     return this.writer.catalog;
   }
 
-  /** Names and budgets of line items as the catalog has them now: at start, and after each change of it. */
-  noteLineItems(): void {
+  /** Names and budgets of line items as the catalog has them now: of all at start, and after each change of those that it touched. */
+  noteLineItems(changed?: Iterable<number>): void {
     const { lineItemCount, liBudgetNanos } = this.catalog;
+    const firstNew = this.#namedLineItems;
     for (; this.#namedLineItems < lineItemCount; this.#namedLineItems++) {
       this.#lineItemIds.set(this.catalog.lineItemId(this.#namedLineItems), this.#namedLineItems);
     }
-    for (let lineItem = 0; lineItem < lineItemCount; lineItem++) {
+    for (let lineItem = changed === undefined ? 0 : firstNew; lineItem < lineItemCount; lineItem++) {
       this.ledger.setBudget(lineItem, liBudgetNanos[lineItem]!);
     }
-    this.#restoreAbsent();
+    for (const lineItem of changed ?? []) this.ledger.setBudget(lineItem, liBudgetNanos[lineItem]!);
+    if (this.#namedLineItems > firstNew || changed === undefined) this.#restoreAbsent();
   }
 
   /** Charges of today for line items that are known by now: whoever comes back today has spent what he has spent. */

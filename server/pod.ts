@@ -12,7 +12,8 @@ import { EventLog } from '#training-bridge/event-log.ts';
 import { defaultEventLogLimits } from '#training-bridge/event-log-types.ts';
 import { adminPorts } from './pod-admin.ts';
 import { startAdminServer } from './admin-server.ts';
-import { applyChange, type CatalogJournal, type JournaledChange, restoreChanges } from './catalog-journal.ts';
+import { CatalogChanges } from './catalog-changes.ts';
+import { type CatalogJournal, type JournaledChange, restoreChanges } from './catalog-journal.ts';
 import type { Config } from './config.ts';
 import { loadNoticeKey, loadOrCreateToken } from './key-files.ts';
 import { freePort } from './listen-address.ts';
@@ -109,6 +110,7 @@ export async function startPod(config: Config, files: PodFiles, hooks: PodHooks)
       catalog: market.catalog,
       pool,
       onProgress: hooks.onProgress,
+      onFault: hooks.log,
     });
     models.activated(await models.prepare(files.bundle, monotonicNowMs()));
     parts.push(() => models.active.tables.close());
@@ -153,6 +155,7 @@ export class RunningPod {
   /** Resolves with the reason when the pod can no longer serve. */
   readonly failed: Promise<string>;
   readonly #journal: CatalogJournal;
+  readonly #changes: CatalogChanges;
   readonly #log: (line: string) => void;
   readonly #threads: ServingThreads;
   readonly #timers: NodeJS.Timeout[] = [];
@@ -161,7 +164,7 @@ export class RunningPod {
   #admin: { readonly port: number; close(): Promise<void> } | undefined;
   #bidPort = 0;
   #isReady = false;
-  /** Catalog changes and model changes happen one after another. */
+  /** Model changes happen one after another. */
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(parts: PodParts) {
@@ -175,6 +178,14 @@ export class RunningPod {
     this.models = parts.models;
     this.startedMs = parts.startedMs;
     this.#log = parts.hooks.log;
+    const { market, eventLog, models } = parts;
+    this.#changes = new CatalogChanges({
+      journal: parts.journal,
+      writer: market.writer,
+      noteLineItems: (lineItems) => market.noteLineItems(lineItems),
+      noteRows: (rows) => eventLog.writeDictionary(market.dictionary(rows)),
+      addAds: (rows) => models.addAds(rows),
+    });
     this.telemetry = Array.from({ length: config.servingThreads }, () => new Telemetry());
     this.overview = new Overview(() => this.telemetry);
     this.adminToken =
@@ -298,32 +309,9 @@ export class RunningPod {
     return podStatus(this);
   }
 
-  /**
-   * Makes a change that outlives the process: it is in the journal before anything is changed, and no longer when it is refused.
-   * Throws a CatalogJournalError when it cannot be kept; nothing has changed then.
-   */
-  change(change: JournaledChange): ChangeResult {
-    this.#journal.append(change);
-    let isMade = false;
-    try {
-      const result = applyChange(this.market.writer, change);
-      isMade = result.kind === 'applied';
-      return result;
-    } finally {
-      if (!isMade) this.#journal.undo();
-    }
-  }
-
-  /** After the writer has applied a change: new ads get their vectors and names, then all are put on sale. */
-  catalogChanged(addedRows: readonly number[]): Promise<void> {
-    return this.#inTurn(async () => {
-      this.market.noteLineItems();
-      if (addedRows.length === 0) return;
-      const { catalog, writer } = this.market;
-      this.eventLog.writeDictionary(this.market.dictionary(addedRows));
-      await this.models.active.tables.addAds(addedRows, (row) => catalog.adWords(row));
-      writer.publish(addedRows);
-    });
+  /** Makes a change that outlives the process: see CatalogChanges. */
+  change(change: JournaledChange): Promise<ChangeResult> {
+    return this.#changes.make(change);
   }
 
   /** Loads, checks and warms a bundle, then lets new requests use it; the one before serves until then. Returns its id. */

@@ -1,6 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { SharedUserTable, type UserTableShared } from '#embeddings/shared-user-table.ts';
+import type { VectorTableShared } from '#embeddings/vector-table.ts';
 import { type FeatureSchema, vocabularyIndex } from '#inference/feature-schema.ts';
 
 /** One profile of the users file: {"id","age","gender","segments"}, one JSON object a line. */
@@ -110,18 +111,24 @@ function fillIds(
   }
 }
 
-/** Profiles and their vectors in shared memory, row 0 unknown. `vectors`: userCount × dimension, then the vector of somebody unknown. */
-export function shareProfiles(profiles: Profiles, vectors: Float32Array, dimension: number): UserTableShared {
+/** The ids as the user tower takes them, the unknown user's first: row by row what `shareProfiles` wants vectors for. */
+export function towerIdsByRow({ userCount, towerIds, towerWidth }: Profiles): Int32Array {
+  const ids = new Int32Array((userCount + 1) * towerWidth);
+  ids.set(towerIds, towerWidth);
+  return ids;
+}
+
+/** Profiles in shared memory beside their vectors, which are not copied: userCount + 1 rows, that of somebody unknown first. */
+export function shareProfiles(profiles: Profiles, vectors: VectorTableShared): UserTableShared {
   const idsPerUser = profiles.towerWidth - 1;
-  const shared = SharedUserTable.allocate(profiles.userCount + 1, dimension, idsPerUser, profiles.textBytes);
+  const shared = SharedUserTable.around(vectors, idsPerUser, profiles.textBytes);
   const table = new SharedUserTable(shared);
   const ids = new Uint32Array(idsPerUser);
   for (const [index, id] of profiles.ids.entries()) {
     const start = index * profiles.towerWidth + 1;
     for (let place = 0; place < idsPerUser; place++) ids[place] = profiles.towerIds[start + place]!;
-    const row = table.add(id, ids);
-    table.vectorOf(row).set(vectors.subarray(index * dimension, (index + 1) * dimension));
+    // Ids are there once each, so users get their rows in the order of the file.
+    table.add(id, ids);
   }
-  table.vectorOf(0).set(vectors.subarray(profiles.userCount * dimension));
   return shared;
 }

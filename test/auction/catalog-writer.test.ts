@@ -299,6 +299,18 @@ describe('changes', () => {
     expect(writer.rowOfAd('li7.fill1')).toBe(2);
   });
 
+  test('a change of many creatives needs room for each list of words once, and none for what is there', () => {
+    const writer = writerOf(small, { share: 0, rows: 3000, textBytes: 1 << 20 });
+    const creatives = Array.from({ length: 2000 }, (_, index) =>
+      bannerEntry(`many-${index}`, { categories: [`IAB${1 + (index % 3)}-1`], title: 'The same' }),
+    );
+    applied(writer, { creatives });
+    // Not a byte of text for the same again.
+    const before = writer.shared.texts.used.slice(0);
+    applied(writer, { creatives });
+    expect(new Uint32Array(writer.shared.texts.used)[0]).toBe(new Uint32Array(before)[0]);
+  });
+
   test('room that runs out is told before anything is written', () => {
     const writer = writerOf(small, { share: 0, rows: 0, textBytes: 3000 });
     const changes: [object, RegExp][] = [

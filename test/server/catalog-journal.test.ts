@@ -37,10 +37,10 @@ function changesIn(catalog = 'file-1'): readonly JournaledChange[] {
 
 test('what was written down is there again, in order; what was taken back is not', () => {
   const journal = CatalogJournal.open(path, 'file-1');
-  journal.append(paused);
-  journal.append(patch('nobody', { status: 'active', note: 'a longer line than the next' }));
-  journal.undo();
-  journal.append(repriced);
+  journal.append([paused]);
+  journal.append([patch('nobody', { status: 'active', note: 'a longer line than the next' })]);
+  journal.undoFrom(0);
+  journal.append([repriced]);
   journal.close();
   expect(changesIn()).toEqual([paused, repriced]);
   expect(changesIn()).toEqual([paused, repriced]);
@@ -48,19 +48,19 @@ test('what was written down is there again, in order; what was taken back is not
 
 test('a line that was never finished was never answered: it is cut off, and the next one follows the last whole one', () => {
   const journal = CatalogJournal.open(path, 'file-1');
-  journal.append(paused);
+  journal.append([paused]);
   journal.close();
   appendFileSync(path, '{"kind":"patch","line_it');
   const again = CatalogJournal.open(path, 'file-1');
   expect(again.changes).toEqual([paused]);
-  again.append(repriced);
+  again.append([repriced]);
   again.close();
   expect(changesIn()).toEqual([paused, repriced]);
 });
 
 test('a whole line that cannot be read stops the start and names its place', () => {
   const journal = CatalogJournal.open(path, 'file-1');
-  journal.append(paused);
+  journal.append([paused]);
   journal.close();
   writeFileSync(path, readFileSync(path, 'utf8').replace('"paused"', '"paus'));
   expect(() => CatalogJournal.open(path, 'file-1')).toThrow(
@@ -73,7 +73,7 @@ test('a whole line that cannot be read stops the start and names its place', () 
 
 test('beside another catalog file it begins anew, and the old one is kept aside', () => {
   const journal = CatalogJournal.open(path, 'file-1');
-  journal.append(paused);
+  journal.append([paused]);
   journal.close();
   const other = CatalogJournal.open(path, 'file-2');
   expect([other.changes, other.forgottenCount]).toEqual([[], 1]);
@@ -91,15 +91,43 @@ test('a catalog file is known by its content', () => {
   expect(hashOfCatalog(other!)).not.toBe(hashOfCatalog(one!));
 });
 
+test('any number of versions of a creative stays as small as one', () => {
+  const limits = { bytesMax: 20_000, foldBytesMin: 2000 };
+  const journal = CatalogJournal.open(path, 'file-1', limits);
+  const version = (round: number): JournaledChange => ({
+    kind: 'change',
+    body: {
+      creatives: [
+        { id: 'a', title: `${round}` },
+        { id: `b${round % 3}`, title: `${round}` },
+      ],
+    },
+  });
+  for (let round = 0; round < 3000; round += 10)
+    journal.append(Array.from({ length: 10 }, (_, index) => version(round + index)));
+  journal.close();
+  expect(statSync(path).size).toBeLessThan(limits.foldBytesMin * 2);
+  expect(foldChanges(changesIn()).map(({ body }) => body)).toEqual([
+    {
+      creatives: [
+        { id: 'a', title: '2999' },
+        { id: 'b0', title: '2997' },
+      ],
+    },
+    { creatives: [{ id: 'b1', title: '2998' }] },
+    { creatives: [{ id: 'b2', title: '2999' }] },
+  ]);
+});
+
 test('any number of patches of a few line items stays small; what cannot be folded is refused when full', () => {
   const limits = { bytesMax: 20_000, foldBytesMin: 2000 };
   const journal = CatalogJournal.open(path, 'file-1', limits);
-  for (let round = 0; round < 2000; round++) journal.append(patch(`li${round % 5}`, { bid_nanos: round }));
+  for (let round = 0; round < 2000; round++) journal.append([patch(`li${round % 5}`, { bid_nanos: round })]);
   expect(statSync(path).size).toBeLessThan(limits.foldBytesMin * 2);
-  const large: JournaledChange = { kind: 'change', body: { creatives: ['x'.repeat(9000)] } };
-  journal.append(large);
+  const large: JournaledChange = { kind: 'change', body: { remove_line_items: ['x'.repeat(9000)] } };
+  journal.append([large]);
   expect(() => {
-    for (let round = 0; round < 3; round++) journal.append(large);
+    for (let round = 0; round < 3; round++) journal.append([large]);
   }).toThrow(expect.objectContaining({ code: 'CATALOG_JOURNAL_FULL' }));
   journal.close();
   const kept = changesIn();
@@ -118,7 +146,11 @@ function newWriter(): CatalogWriter {
   if (read.kind === 'problems') throw new Error(JSON.stringify(read.problems));
   return buildCatalog(read.spec);
 }
-const stateOf = (writer: CatalogWriter): unknown => [...lineItems, 'new'].map((id) => writer.entryOfLineItem(id));
+const stateOf = (writer: CatalogWriter): unknown =>
+  [...lineItems, 'new'].map((id) => [
+    writer.entryOfLineItem(id),
+    writer.rowsOfLineItem(writer.lineItemOf(id)).map((row) => writer.catalog.card(row)),
+  ]);
 
 const anyPatch = fc
   .record(
@@ -141,6 +173,20 @@ const anyChange: fc.Arbitrary<JournaledChange> = fc.oneof(
     const { line_items: entries } = file as unknown as { line_items: { id: string }[] };
     return { kind: 'change', body: { line_items: [{ ...entries[0], id }] } } as const;
   }),
+  // A creative and an advertiser in other words, a creative that is new, and a line item that shows both.
+  fc
+    .tuple(fc.constantFrom('cr-l0', 'cr-l1', 'cr-x'), fc.constantFrom('one', 'two', 'three'), fc.boolean())
+    .map(([id, word, isShown]) => {
+      const { line_items, creatives, advertisers } = file as unknown as Record<string, { id: string }[]>;
+      return {
+        kind: 'change',
+        body: {
+          creatives: [{ ...creatives![0], id, title: `In ${word}` }],
+          ...(word === 'two' ? { advertisers: [{ ...advertisers![0], name: `Named ${id}` }] } : {}),
+          ...(isShown ? { line_items: [{ ...line_items![0], id: 'new', creative_ids: ['cr-l0', id] }] } : {}),
+        },
+      } as const;
+    }),
 );
 
 test('replaying what was accepted, folded or not, leads to the same line items', () => {

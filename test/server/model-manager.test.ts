@@ -1,18 +1,21 @@
-import { mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { buildCatalog } from '#auction/catalog-build.ts';
 import { readCatalogFile } from '#auction/catalog-file.ts';
 import type { Catalog } from '#auction/catalog.ts';
+import type { CatalogWriter } from '#auction/catalog-writer.ts';
 import { ModelTables } from '#inference/model-tables.ts';
 import { ScoringPool } from '#inference/scoring-pool.ts';
 import { loadOrCreateSigningKey, type Verifier, verifierOf } from '#inference/signing.ts';
 import { keepNewest, ModelManager } from '#server/model-manager.ts';
+import { newLineItemFile } from '../support/new-line-item.ts';
 import { makeSmallDemo, smallDemoFolder } from '../support/small-demo.ts';
 
 let pool: ScoringPool;
 let catalog: Catalog;
+let writer: CatalogWriter;
 let verifier: Verifier;
 let demo: Awaited<ReturnType<typeof makeSmallDemo>>;
 const dataDir = mkdtempSync(join(tmpdir(), 'gavelin-models-'));
@@ -21,7 +24,8 @@ beforeAll(async () => {
   verifier = verifierOf([loadOrCreateSigningKey(join(smallDemoFolder, 'signing-key.pem')).publicKey]);
   const read = readCatalogFile(demo.files.catalog);
   if (read.kind !== 'catalog') throw new Error('the demo catalog has problems');
-  ({ catalog } = buildCatalog(read.spec));
+  writer = buildCatalog(read.spec);
+  ({ catalog } = writer);
   pool = await ScoringPool.start({ threadCount: 1, clientCount: 1, provider: 'cpu', onThreadDied: () => {} });
 });
 afterAll(async () => {
@@ -29,8 +33,17 @@ afterAll(async () => {
   rmSync(dataDir, { recursive: true, force: true });
 });
 
+const faults: string[] = [];
 const manager = (usersPath: string): ModelManager =>
-  new ModelManager({ dataDir, usersPath, verifier, catalog, pool, onProgress: () => {} });
+  new ModelManager({
+    dataDir,
+    usersPath,
+    verifier,
+    catalog,
+    pool,
+    onProgress: () => {},
+    onFault: (line) => faults.push(line),
+  });
 
 describe('a bundle that cannot be made ready', () => {
   test('gives its towers back when the users file cannot be read', async () => {
@@ -55,6 +68,63 @@ describe('a bundle that cannot be made ready', () => {
   });
 });
 
+test('an ad that is added while a model is made ready is in both models; one added later too, until the old one is retired', async () => {
+  const models = manager(demo.files.users);
+  models.activated(await models.prepare(demo.bundle, 1));
+  const first = models.active;
+  const preparing = models.prepare(demo.bundle, 2);
+  const add = async (id: string): Promise<number> => {
+    const body = JSON.stringify(newLineItemFile).replaceAll('li-new', id);
+    const result = writer.apply(JSON.parse(body));
+    if (result.kind !== 'applied') throw new Error(JSON.stringify(result.problems));
+    await models.addAds(result.addedRows);
+    return result.addedRows[0]!;
+  };
+  const rows = [await add('li-during')];
+  const second = await preparing;
+  rows.push(await add('li-between'));
+  models.activated(second);
+  rows.push(await add('li-after'));
+  await models.retire(first);
+  rows.push(await add('li-retired'));
+  const vectorsOf = ({ tables }: typeof first): Float32Array[] => {
+    const { data, width } = tables.shared.tables.find(({ name }) => name === 'ad_vector')!;
+    return rows.map((row) => new Float32Array(data, row * width * 4, width));
+  };
+  const isFilled = (vector: Float32Array): boolean => vector.some((each) => each !== 0);
+  expect(vectorsOf(second).map(isFilled)).toEqual([true, true, true, true]);
+  expect(vectorsOf(first).map(isFilled)).toEqual([true, true, true, false]);
+  expect(vectorsOf(second).slice(0, 3)).toEqual(vectorsOf(first).slice(0, 3));
+  await models.retire(second);
+});
+
+describe('kept user vectors', () => {
+  const kept = (): string[] => readdirSync(join(dataDir, 'cache')).map((name) => join(dataDir, 'cache', name));
+  const vectors = async (): Promise<Float32Array> => {
+    const models = manager(demo.files.users);
+    const made = await models.prepare(demo.bundle, 1);
+    await models.retire(made);
+    return new Float32Array(made.shared.users.vectors.data);
+  };
+
+  test('are used again, and worked out again when the file is damaged, which is said', async () => {
+    const before = await vectors();
+    const [path] = kept();
+    expect(kept()).toEqual([expect.stringMatching(/user-vectors-[0-9a-f]+-[0-9a-f]+\.table$/u)]);
+    faults.length = 0;
+    expect(await vectors()).toEqual(before);
+    expect(faults).toEqual([]);
+    const bytes = readFileSync(path!);
+    bytes[5000]! ^= 4;
+    writeFileSync(path!, bytes);
+    expect(await vectors()).toEqual(before);
+    expect(faults).toEqual([expect.stringMatching(/worked out again: .*checksum of its rows from 0 on is wrong/u)]);
+    faults.length = 0;
+    expect(await vectors()).toEqual(before);
+    expect(faults).toEqual([]);
+  });
+});
+
 test('of the files of user vectors the last used ones stay, and none that is being made', () => {
   const folder = mkdtempSync(join(tmpdir(), 'gavelin-vectors-'));
   const nowMs = 10_000_000_000;
@@ -62,18 +132,18 @@ test('of the files of user vectors the last used ones stay, and none that is bei
     writeFileSync(join(folder, name), '');
     utimesSync(join(folder, name), (nowMs - ageMs) / 1000, (nowMs - ageMs) / 1000);
   };
-  put('user-vectors-a-1.f32', 4000);
-  put('user-vectors-b-1.f32', 1000);
-  put('user-vectors-c-1.f32', 3000);
-  put('user-vectors-d-1.f32.making-7', 5000);
-  put('user-vectors-e-1.f32.making-8', 7_200_000);
+  put('user-vectors-a-1.table', 4000);
+  put('user-vectors-b-1.table', 1000);
+  put('user-vectors-c-1.table', 3000);
+  put('user-vectors-d-1.table.making-7', 5000);
+  put('user-vectors-e-1.table.making-8', 7_200_000);
   put('else.txt', 9_000_000);
   keepNewest(folder, 2, nowMs);
   expect(readdirSync(folder).toSorted()).toEqual([
     'else.txt',
-    'user-vectors-b-1.f32',
-    'user-vectors-c-1.f32',
-    'user-vectors-d-1.f32.making-7',
+    'user-vectors-b-1.table',
+    'user-vectors-c-1.table',
+    'user-vectors-d-1.table.making-7',
   ]);
   rmSync(folder, { recursive: true });
 });

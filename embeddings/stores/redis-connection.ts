@@ -52,12 +52,13 @@ export type ConnectionSettings = {
   readonly access: RedisAccess;
   readonly limits: RedisLimits;
   readonly random: () => number;
-  /** Sends READONLY first: a replica of a cluster then answers reads instead of redirecting them; on a primary it means nothing. */
-  readonly readsOnReplicas: boolean;
+  /** Sends READONLY first: a replica then answers reads instead of redirecting them; on a primary it means nothing. */
+  readonly inCluster: boolean;
 };
 
 /** One connection to one server, which comes back by itself. While it does not stand, calls fail at once. */
 export class RedisConnection {
+  readonly node: RedisNode;
   readonly name: string;
   answeredCount = 0;
   /** Called when the connection stands, and each time that it falls or that an attempt fails. */
@@ -74,7 +75,8 @@ export class RedisConnection {
   #overdue = false;
   #closed = false;
 
-  constructor(node: RedisNode, { access, limits, random, readsOnReplicas }: ConnectionSettings) {
+  constructor(node: RedisNode, { access, limits, random, inCluster }: ConnectionSettings) {
+    this.node = node;
     this.name = nodeName(node);
     this.#limits = limits;
     this.#sentAtSweep = Array.from({ length: Math.max(1, Math.ceil(limits.answerMs / sweepMs)) }, () => 0);
@@ -83,7 +85,7 @@ export class RedisConnection {
       port: node.port,
       ...access,
       connectionName: 'gavelin',
-      readOnly: readsOnReplicas,
+      readOnly: inCluster,
       enableOfflineQueue: false,
       enableReadyCheck: false,
       autoResendUnfulfilledCommands: false,
@@ -142,10 +144,35 @@ export class RedisConnection {
 
   /** Resolves once the server answers; else the error says why not. */
   async ready(): Promise<void> {
-    if (this.#closed) throw new StoreError('STORE_CLOSED', this.name);
-    if (!this.isUp) await this.#standing();
+    await this.standing();
     const [reply] = await this.ask(commandBytes('PING'));
     if (reply instanceof Error) throw this.faultOf(reply);
+  }
+
+  /** Resolves once the connection stands; else, at the latest after `connectMs`, the error says why not. */
+  standing(): Promise<void> {
+    if (this.#closed) return Promise.reject(new StoreError('STORE_CLOSED', this.name));
+    if (this.isUp) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#waiters.delete(waiter);
+        reject(
+          this.#trouble ??
+            new StoreError('STORE_UNREACHABLE', `${this.name} is not there after ${this.#limits.connectMs} ms.`),
+        );
+      }, this.#limits.connectMs);
+      const waiter: Waiter = {
+        resolve: () => {
+          clearTimeout(timer);
+          resolve();
+        },
+        reject: (error) => {
+          clearTimeout(timer);
+          reject(error);
+        },
+      };
+      this.#waiters.add(waiter);
+    });
   }
 
   /** To be called every `sweepMs`: cuts the connection when a call on it is overdue, or when it takes too long to stand. */
@@ -186,29 +213,6 @@ export class RedisConnection {
     if (this.#overdue) return this.#trouble ?? new StoreError('STORE_TIMEOUT', this.name);
     if (this.#trouble !== undefined) return this.#trouble;
     return connectionFault(this.name, error);
-  }
-
-  #standing(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#waiters.delete(waiter);
-        reject(
-          this.#trouble ??
-            new StoreError('STORE_UNREACHABLE', `${this.name} is not there after ${this.#limits.connectMs} ms.`),
-        );
-      }, this.#limits.connectMs);
-      const waiter: Waiter = {
-        resolve: () => {
-          clearTimeout(timer);
-          resolve();
-        },
-        reject: (error) => {
-          clearTimeout(timer);
-          reject(error);
-        },
-      };
-      this.#waiters.add(waiter);
-    });
   }
 
   #stands(): void {

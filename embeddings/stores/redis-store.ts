@@ -27,7 +27,7 @@ export class RedisStore implements AppendingStore {
     this.#buckets = new ShardBuckets(shards.map(({ name }) => name));
     this.#shards = shards.map(
       ({ copies }) =>
-        new Shard(copies.map((node) => new RedisConnection(node, { access, limits, random, readsOnReplicas: false }))),
+        new Shard(copies.map((node) => new RedisConnection(node, { access, limits, random, inCluster: false }))),
     );
     this.#sweeper = setInterval(() => {
       for (const shard of this.#shards) shard.sweep();

@@ -65,7 +65,11 @@ export function nodeName({ host, port }: RedisNode): string {
 }
 
 /** Wait before attempt `attempt` (from 1): exponential, half of it by chance so that a fleet does not come back all at once. */
-export function reconnectWaitMs(attempt: number, limits: RedisLimits, random: () => number): number {
+export function reconnectWaitMs(
+  attempt: number,
+  limits: Pick<RedisLimits, 'reconnectMsMin' | 'reconnectMsMax'>,
+  random: () => number,
+): number {
   const whole = Math.min(limits.reconnectMsMin * 2 ** Math.min(attempt - 1, 30), limits.reconnectMsMax);
   return Math.ceil(whole / 2 + (whole / 2) * random());
 }

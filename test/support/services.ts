@@ -13,6 +13,11 @@ export function redisServerPath(): string | undefined {
   return firstOf('redis-server', ['/usr/bin/redis-server', '/usr/local/bin/redis-server']);
 }
 
+/** As for the browser. */
+export function memcachedPath(): string | undefined {
+  return firstOf('memcached', ['/usr/bin/memcached', '/usr/local/bin/memcached']);
+}
+
 function firstOf(name: string, paths: readonly string[]): string | undefined {
   const path = paths.find((each) => existsSync(each));
   if (path === undefined) {

@@ -1,5 +1,6 @@
+import { newAdKey } from './ad-keys.ts';
 import { adStates, headerIndex, type CatalogCapacities } from './catalog-shared.ts';
-import { type CatalogSpec, type CreativeSpec, priorValueNanos, sizeKeyOf } from './catalog-spec.ts';
+import { adIdOf, type CatalogSpec, type CreativeSpec, priorValueNanos, sizeKeyOf } from './catalog-spec.ts';
 import { CatalogWriter } from './catalog-writer.ts';
 import { EntryWriter } from './entry-writer.ts';
 import { IdTable } from './id-table.ts';
@@ -50,6 +51,7 @@ export function buildCatalog(spec: CatalogSpec, headroom: Headroom = headroomDef
     return creativeCount++;
   };
   const rows = new RowPool(columns);
+  const adKey = newAdKey();
   const keys = new Set<string>();
   for (const [number, lineItem] of ranked.entries()) {
     const advertiser = ids.advertisers.get(lineItem.advertiserId);
@@ -62,6 +64,9 @@ export function buildCatalog(spec: CatalogSpec, headroom: Headroom = headroomDef
       columns.adLineItem[row] = number;
       columns.adAdvertiser[row] = advertiser;
       columns.adCreative[row] = unseen === undefined ? ids.creatives.get(creativeId) : place(unseen);
+      adKey.of(adIdOf(lineItem.id, creativeId));
+      columns.adKeyHigh[row] = adKey.high;
+      columns.adKeyLow[row] = adKey.low;
       columns.adState[row] = adStates.live;
     }
   }

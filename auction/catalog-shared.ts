@@ -7,6 +7,9 @@ const columns = {
   adLineItem: ['ad', 'u32'],
   adAdvertiser: ['ad', 'u32'],
   adCreative: ['ad', 'u32'],
+  /** 64 bits of the ad's id (ad-keys.ts): the same in every process, another as soon as the row has another ad. */
+  adKeyHigh: ['ad', 'u32'],
+  adKeyLow: ['ad', 'u32'],
   /** Number of the change that last touched this row's targeting or creative: see `CatalogHeader.sequence`. */
   adSequence: ['ad', 'i32'],
   /** The line item's next ad row, −1 at the end: a chain that begins at `liFirstAd`. */

@@ -1,10 +1,18 @@
+import { newAdKey } from './ad-keys.ts';
 import { Catalog } from './catalog.ts';
 import { type CatalogChange, type ChangeResult, readChange, readPatch } from './catalog-change.ts';
 import { ProblemList } from './catalog-problems.ts';
 import { checkReferences } from './catalog-references.ts';
 import { RoomCheck, reportNumbers } from './catalog-room.ts';
 import { adStates, type CatalogShared, headerIndex, type IndexShared } from './catalog-shared.ts';
-import { adFormats, type CreativeSpec, type LineItemSpec, sizeKeyOf, type TargetingSpec } from './catalog-spec.ts';
+import {
+  adFormats,
+  adIdOf,
+  type CreativeSpec,
+  type LineItemSpec,
+  sizeKeyOf,
+  type TargetingSpec,
+} from './catalog-spec.ts';
 import type { EntryWriter } from './entry-writer.ts';
 import type { IdTable } from './id-table.ts';
 import { type LineItemEntry, lineItemEntry, targetingOf } from './line-item-entry.ts';
@@ -282,12 +290,16 @@ export class CatalogWriter {
     const advertiser = ids.advertisers.get(spec.advertiserId);
     const lineItem = this.#place('lineItems', spec.id, (number) => entries.putLineItem(number, spec, advertiser));
     const added: number[] = [];
+    const adKey = newAdKey();
     for (const creativeId of wanted) {
       const row = rows.take(lineItem);
       Atomics.store(columns.adSequence, row, sequence);
       columns.adLineItem[row] = lineItem;
       columns.adAdvertiser[row] = advertiser;
       columns.adCreative[row] = ids.creatives.get(creativeId);
+      adKey.of(adIdOf(spec.id, creativeId));
+      columns.adKeyHigh[row] = adKey.high;
+      columns.adKeyLow[row] = adKey.low;
       columns.adState[row] = adStates.added;
       added.push(row);
     }

@@ -1,6 +1,12 @@
 import { BundleError } from './bundle-errors.ts';
 import { type BundleContent, bundleFiles } from './bundle.ts';
-import { type CalibrationSet, calibratedRungs, calibratorProblem } from './calibration.ts';
+import {
+  type CalibratedRung,
+  type CalibrationSet,
+  calibratedRungs,
+  calibratorProblem,
+  laterCalibratedRungs,
+} from './calibration.ts';
 import { type CategoricalField, type FeatureSchema, crossFeatureNames } from './feature-schema.ts';
 import { checkGolden, checkGoldenShape } from './golden.ts';
 import type { HeadDims, HeadWeights } from './head-weights.ts';
@@ -154,8 +160,11 @@ function checkRanker(schema: FeatureSchema, head: RankerHead, outcome: string): 
 /** `set` may be anything that JSON can hold. */
 export function checkCalibration(set: CalibrationSet, file: string): void {
   for (const head of ['click', 'conversion'] as const) {
-    for (const rung of calibratedRungs) {
-      const calibrator = set?.heads?.[head]?.[rung];
+    // A rung that came later may be left out, but what is there must be right.
+    const heads = set?.heads?.[head];
+    const later = Object.keys(laterCalibratedRungs).filter((rung) => heads?.[rung as CalibratedRung] !== undefined);
+    for (const rung of [...calibratedRungs, ...later] as CalibratedRung[]) {
+      const calibrator = heads?.[rung];
       const problem =
         typeof calibrator !== 'object' || calibrator === null ? 'is missing' : calibratorProblem(calibrator);
       if (problem !== undefined)

@@ -6,11 +6,25 @@ export type Calibrator = {
   readonly probabilities: readonly number[];
 };
 
-/** Rungs that score with a model, each with a calibrator of its own: it was fitted on what that rung serves. */
+/** Rungs that every bundle calibrates, each by a calibrator of its own: it was fitted on what that rung serves. */
 export const calibratedRungs = ['full', 'reduced', 'light-ranker'] as const;
-export type CalibratedRung = (typeof calibratedRungs)[number];
 
-export type HeadCalibrators = Readonly<Record<CalibratedRung, Calibrator>>;
+/**
+ * Rungs that came later: bundles of before have no calibrator for them, and then the neighbour's holds, whose logits are the nearest
+ * in kind. 'as-is': the logit is that of a probability already.
+ */
+export const laterCalibratedRungs = {
+  'average-embedding': 'full',
+  'cached-prediction': 'full',
+  'default-features': 'light-ranker',
+  'smoothed-rate': 'as-is',
+} as const satisfies Readonly<Record<string, (typeof calibratedRungs)[number] | 'as-is'>>;
+export type LaterCalibratedRung = keyof typeof laterCalibratedRungs;
+export type CalibratedRung = (typeof calibratedRungs)[number] | LaterCalibratedRung;
+
+export type HeadCalibrators = Readonly<
+  Record<(typeof calibratedRungs)[number], Calibrator> & Partial<Record<LaterCalibratedRung, Calibrator>>
+>;
 export type CalibrationHeads = { readonly click: HeadCalibrators; readonly conversion: HeadCalibrators };
 
 /** All calibrators of a model. `id` is the hash of `heads` (`calibrationId`); what a trainer leaves there is replaced on writing. */
@@ -19,6 +33,20 @@ export type CalibrationSet = { readonly id: string; readonly heads: CalibrationH
 const q30One = 2 ** 30;
 /** Isotonic fits of a million rows have dozens of steps; a thousand leaves room and bounds a hostile file. */
 export const knotCountMax = 1024;
+
+/** The identity: from the logit of a probability to that probability, off by less than 0.2 % of it between its knots. */
+export const asIs: Calibrator = (() => {
+  const logits = Array.from({ length: 257 }, (_, index) => -21 + index / 8);
+  return { logits, probabilities: logits.map((logit) => 1 / (1 + Math.exp(-logit))) };
+})();
+
+/** The calibrator that holds for a rung of these. */
+export function calibratorFor(calibrators: HeadCalibrators, rung: CalibratedRung): Calibrator {
+  const own = calibrators[rung];
+  if (own !== undefined) return own;
+  const neighbour = laterCalibratedRungs[rung as LaterCalibratedRung];
+  return neighbour === 'as-is' ? asIs : calibrators[neighbour];
+}
 
 /** What is wrong with a calibrator, or undefined. */
 export function calibratorProblem({ logits, probabilities }: Calibrator): string | undefined {

@@ -1,8 +1,19 @@
-import { type CalibratedRung, type CalibrationSet, type HeadCalibrators, CompiledCalibrator } from './calibration.ts';
+import { createHash } from 'node:crypto';
+import {
+  type CalibratedRung,
+  calibratedRungs,
+  type CalibrationSet,
+  calibratorFor,
+  CompiledCalibrator,
+  type HeadCalibrators,
+  type LaterCalibratedRung,
+  laterCalibratedRungs,
+} from './calibration.ts';
 import { CrossFeatures, crossWidth } from './cross-features.ts';
 import type { FeatureSchema } from './feature-schema.ts';
 import { LightRanker } from './light-ranker.ts';
 import type { ModelShared } from './model-tables.ts';
+import { UserSegments } from './user-segments.ts';
 import { ViewLookup } from './view-lookup.ts';
 
 /** What cross features need beside the ranker's parts: see server/pipeline-ports.ts, whose type fits. */
@@ -23,6 +34,9 @@ export class LoadedModel {
   readonly towerVersion: string;
   readonly schema: FeatureSchema;
   readonly ranker: LightRanker;
+  readonly userSegments: UserSegments;
+  /** 32 bits of the model's id. */
+  readonly predictionKey: number;
   readonly #adLineItem: Uint32Array;
   readonly #cross: CrossFeatures;
   readonly #context: readonly ContextPlace[];
@@ -39,6 +53,8 @@ export class LoadedModel {
     this.towerVersion = shared.towerVersion;
     this.schema = shared.schema;
     this.ranker = new LightRanker(shared.schema, shared.ranker, shared.columns);
+    this.userSegments = new UserSegments(shared.schema);
+    this.predictionKey = createHash('sha256').update(shared.modelId).digest().readInt32LE(0);
     this.#adLineItem = adLineItem;
     this.#cross = new CrossFeatures(shared.schema, this.ranker);
     this.#userDimension = shared.userDimension;
@@ -90,12 +106,20 @@ export class LoadedModel {
     }
   }
 
-  /** Calibrated probabilities of a rung as Q30, at least 1; NaN gives 0, which no auction sells. */
-  clicksQ30Into(rung: string, logits: Float32Array, first: number, count: number, target: Uint32Array): void {
+  /**
+   * Calibrated probabilities of a rung as Q30, at least 1; NaN gives 0, which no auction sells. A rung that this model's bundle has no
+   * calibrator for takes its neighbour's: see `laterCalibratedRungs`.
+   */
+  clickQ30(rung: CalibratedRung, logit: number): number {
+    return this.#click.of(rung).q30(logit);
+  }
+
+  /** `clickQ30` of the logits from `first` on, to the same places of `target`. */
+  clicksQ30Into(rung: CalibratedRung, logits: Float32Array, first: number, count: number, target: Uint32Array): void {
     this.#click.of(rung).q30Into(logits, first, count, target);
   }
 
-  conversionQ30(rung: string, logit: number): number {
+  conversionQ30(rung: CalibratedRung, logit: number): number {
     return this.#conversion.of(rung).q30(logit);
   }
 
@@ -105,27 +129,28 @@ export class LoadedModel {
   }
 }
 
+const laterRungs = Object.keys(laterCalibratedRungs) as LaterCalibratedRung[];
+
 /** Calibrators by rung; the last one asked for stays at hand, since a request asks dozens of times for the same. */
 class RungCalibrators {
-  readonly #byRung: ReadonlyMap<string, CompiledCalibrator>;
-  readonly #fallback: CompiledCalibrator;
-  #lastRung: string;
+  readonly #byRung: ReadonlyMap<CalibratedRung, CompiledCalibrator>;
+  #lastRung: CalibratedRung = 'full';
   #last: CompiledCalibrator;
 
   constructor(calibrators: HeadCalibrators) {
     this.#byRung = new Map(
-      Object.entries(calibrators).map(([rung, calibrator]) => [rung, new CompiledCalibrator(calibrator)]),
+      [...calibratedRungs, ...laterRungs].map((rung) => [
+        rung,
+        new CompiledCalibrator(calibratorFor(calibrators, rung)),
+      ]),
     );
-    this.#lastRung = 'light-ranker' satisfies CalibratedRung;
-    this.#fallback = this.#byRung.get(this.#lastRung)!;
-    this.#last = this.#fallback;
+    this.#last = this.#byRung.get(this.#lastRung)!;
   }
 
-  /** A rung without a calibrator of its own takes the light ranker's: it scores with nothing better. */
-  of(rung: string): CompiledCalibrator {
+  of(rung: CalibratedRung): CompiledCalibrator {
     if (rung !== this.#lastRung) {
       this.#lastRung = rung;
-      this.#last = this.#byRung.get(rung) ?? this.#fallback;
+      this.#last = this.#byRung.get(rung)!;
     }
     return this.#last;
   }

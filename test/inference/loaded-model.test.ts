@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import * as ort from 'onnxruntime-node';
 import { describe, expect, test } from 'vitest';
+import type { CalibratedRung } from '#inference/calibration.ts';
 import { crossWidth } from '#inference/cross-features.ts';
 import type { CategoricalField } from '#inference/feature-schema.ts';
 import { placeCount } from '#inference/field-places.ts';
@@ -144,20 +145,28 @@ describe('a loaded model', () => {
   test('calibrates per rung, and switches calibrators as a whole', () => {
     const other = new LoadedModel(tables.shared, adLineItem);
     expect(other.calibratorId).toBe(bundle.calibration.id);
-    const clicksQ30 = (rung: string, ...logits: number[]): number[] => {
+    const clicksQ30 = (rung: CalibratedRung, ...logits: number[]): number[] => {
       const target = new Uint32Array(logits.length + 2).fill(7);
       other.clicksQ30Into(rung, Float32Array.of(0, ...logits, 0), 1, logits.length, target);
       expect([target[0], target.at(-1)]).toEqual([7, 7]);
       return [...target.subarray(1, -1)];
     };
     expect(clicksQ30('full', -4, Number.NaN)).toEqual([Math.round(0.02 * 2 ** 30), 0]);
-    expect(clicksQ30('prior', Number.NaN)).toEqual([0]);
+    expect(clicksQ30('smoothed-rate', Number.NaN)).toEqual([0]);
     const flat = (probability: number) => ({ logits: [0], probabilities: [probability] });
     const rungs = { full: flat(0.1), reduced: flat(0.2), 'light-ranker': flat(0.3) };
     other.useCalibration({ id: 'next', heads: { click: rungs, conversion: { ...rungs, full: flat(0.4) } } });
     expect(other.calibratorId).toBe('next');
-    const asked = ['full', 'reduced', 'full', 'light-ranker', 'prior'].flatMap((rung) => clicksQ30(rung, 1));
-    expect(asked.map((value) => (value / 2 ** 30).toFixed(3))).toEqual(['0.100', '0.200', '0.100', '0.300', '0.300']);
+    const rungsAsked = ['full', 'reduced', 'full', 'light-ranker', 'default-features', 'cached-prediction'] as const;
+    const asked = rungsAsked.flatMap((rung) => clicksQ30(rung, 1));
+    expect(asked.map((value) => (value / 2 ** 30).toFixed(3))).toEqual([
+      '0.100',
+      '0.200',
+      '0.100',
+      '0.300',
+      '0.300',
+      '0.100',
+    ]);
     expect(other.conversionQ30('full', 1)).toBe(Math.round(0.4 * 2 ** 30));
     expect(model.calibratorId).toBe(bundle.calibration.id);
   });

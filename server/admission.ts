@@ -1,5 +1,7 @@
 import { LoadLadder } from './load-ladder.ts';
-import { rungs } from './rungs.ts';
+import { startRungAt } from './load-levels.ts';
+import { cheaperRung, rungs } from './rungs.ts';
+import type { ValueTier } from './value-tiers.ts';
 
 export type AdmissionLimits = {
   /** Requests that one serving thread holds at once; beyond it they are turned away with 204. */
@@ -44,9 +46,9 @@ export class AdmissionControl {
   }
 
   /** `headWaitMs` = predicted wait for a scoring thread; `leftMs` = what is left until the deadline. */
-  admit(leftMs: number, headWaitMs: number, nowMs: number): Admission {
+  admit(leftMs: number, headWaitMs: number, nowMs: number, tier: ValueTier = 'standard'): Admission {
     if (this.isFull) return 'IN_FLIGHT_FULL';
-    for (let rung = this.ladder.startRung; rung < rungs.length; rung++) {
+    for (let rung = startRungAt(this.ladder.levelIndex, tier); rung >= 0; rung = cheaperRung[rung]!) {
       const usesHead = rungs[rung]!.scorer === 'head';
       const waitMs = usesHead ? headWaitMs : 0;
       const finishMs = waitMs + this.serviceMsOf(rung, nowMs);

@@ -1,21 +1,32 @@
 import { type AuctionDraft, auctionLimits, surfaceNumbers } from '#training-bridge/event-records.ts';
 import type { BidRequest } from './bid-request.ts';
-import type { CandidateColumns, CandidateStage } from './candidate-stage.ts';
+import type { CandidateRating } from './candidate-rating.ts';
+import type { CandidateStage } from './candidate-stage.ts';
 import { fillContextWords } from './context-words.ts';
 import type { Flight } from './flight.ts';
-import type { AuctionPort, RetrievalPort, ScoringOutcome, ScoringPort, ServingModel } from './pipeline-ports.ts';
-import { rungNames, rungs } from './rungs.ts';
+import type {
+  AuctionPort,
+  CandidateScorer,
+  RetrievalPort,
+  ScoringOutcome,
+  ScoringPort,
+  ServingModel,
+} from './pipeline-ports.ts';
+import { contextOf } from './imp-context.ts';
+import { placeName } from './retrieval.ts';
+import { lossBits, rungAfter } from './rung-after.ts';
+import { type Rung, type RungNeed, rungs } from './rungs.ts';
 import { counterIndex, gaugeIndex, type Stage, stageSeries, type Telemetry } from './telemetry.ts';
 
 /** What a user has seen: see auction/frequency-caps.ts. Fills the flight's views and capped line items. */
 export type CapsPort = { lookup(flight: Flight, nowMs: number): void };
 
 export type AuctionFlowContext = {
-  readonly columns: CandidateColumns;
   readonly retrieval: RetrievalPort;
   readonly candidates: CandidateStage;
   readonly caps: CapsPort;
   readonly scoring: ScoringPort;
+  readonly rating: CandidateRating;
   readonly auction: AuctionPort;
   readonly telemetry: Telemetry;
   readonly now: () => number;
@@ -26,13 +37,14 @@ export type AuctionFlowContext = {
   readonly mlBudgetMs: number;
   /** Whether our notice addresses are https: only then can markup of a secure impression tell of a click. */
   readonly hasSecureNotices: () => boolean;
+  /** What a ranker or rates threw that a request was then answered without; at most one a second. */
+  readonly onError: (error: unknown) => void;
 };
 
-const lightRung = rungNames.indexOf('light-ranker');
 const { crossDimension, userDimension } = auctionLimits;
-const cpa = 2;
 /** Losers per auction whose full features are logged, for training on what was not shown. */
 const loggedLoserCount = 4;
+const toldEveryMs = 1000;
 
 /**
  * The part of an auction that both roles share: who is it, what could be shown, score, calibrate, decide. Runs to the end at
@@ -43,6 +55,7 @@ export class AuctionFlow {
   readonly #context: AuctionFlowContext;
   readonly #flightOfSlot = new Map<number, Flight>();
   readonly #models = new Map<Flight, ServingModel>();
+  #toldMs = Number.NEGATIVE_INFINITY;
 
   constructor(context: AuctionFlowContext) {
     this.#context = context;
@@ -84,29 +97,61 @@ export class AuctionFlow {
     if (key !== '') caps.lookup(flight, nowMs);
   }
 
+  /** Something that the request's rung needs is lost: the next rung by `after` in the table answers. */
+  #lose(flight: Flight, need: RungNeed): void {
+    flight.lost |= lossBits[need];
+    flight.rung = rungAfter(flight.rung, flight.lost);
+  }
+
+  /** A ranker that throws, or gives no numbers, is lost to this request; so are rates, after which nothing is left that can be. */
   #whatCouldBeShown(flight: Flight, request: BidRequest, model: ServingModel, nowMs: number): void {
-    const { retrieval, candidates, telemetry } = this.#context;
-    const rung = rungs[flight.rung]!;
-    const perImpMax = Math.floor(flight.draft.candidateCapacity / request.imps.length);
-    const wanted = Math.max(1, Math.min(perImpMax, Math.ceil(this.#context.candidateCountMax * rung.candidateShare)));
-    const precut = Math.max(wanted, Math.ceil(this.#context.precutMax * rung.precutShare));
+    flight.rung = rungAfter(flight.rung, flight.lost);
     fillContextWords(flight.words, request.place, request.device, nowMs);
-    const isNamed = flight.namedRowCount > 0;
-    if (!isNamed) retrieval.begin(request, nowMs);
+    if (flight.namedRowCount === 0) this.#context.retrieval.begin(request, nowMs);
+    for (;;) {
+      const rung = rungs[flight.rung]!;
+      if (rung.user === 'unknown') forgetUser(flight);
+      try {
+        this.#choose(flight, request, model, rung);
+        return;
+      } catch (error) {
+        const { scorer } = rung;
+        if (scorer === 'none') throw error;
+        this.#loseScorer(flight, scorer, error);
+        flight.dropCandidates();
+      }
+    }
+  }
+
+  #loseScorer(flight: Flight, scorer: Rung['scorer'], error: unknown): void {
+    const { telemetry, now, onError } = this.#context;
+    telemetry.count(scorer === 'rates' ? counterIndex.rates_failed : counterIndex.ranker_failed);
+    const nowMs = now();
+    if (Math.abs(nowMs - this.#toldMs) >= toldEveryMs) {
+      this.#toldMs = nowMs;
+      onError(error);
+    }
+    this.#lose(flight, scorer === 'rates' ? 'rates' : 'ranker');
+  }
+
+  #choose(flight: Flight, request: BidRequest, model: ServingModel, rung: Rung): void {
+    const { candidates, telemetry, candidateCountMax, precutMax, hasSecureNotices } = this.#context;
+    const { candidateShare, precutShare } = rungs[flight.entryRung]!;
+    const perImpMax = Math.floor(flight.draft.candidateCapacity / request.imps.length);
+    const wanted = Math.max(1, Math.min(perImpMax, Math.ceil(candidateCountMax * candidateShare)));
+    const precut = Math.max(wanted, Math.ceil(precutMax * precutShare));
     for (const imp of request.imps) {
-      this.#contextOf(flight, request, imp.index, model);
+      contextOf(flight, imp.index, model);
       if (request.imps.length > 1) flight.draft.setImpContext(imp.index, flight.contextIds);
       if (imp.index === 0) {
         flight.draft.contextIdCount = model.vocabulary.fieldCount;
         flight.draft.contextIds.set(flight.contextIds);
       }
-      const usesRanker = rung.scorer !== 'prior';
-      if (usesRanker) model.ranker.prepare(flight.contextIds, flight.userIds);
-      const ranker = usesRanker ? model.ranker : undefined;
-      if (isNamed) candidates.takeNamed(flight, ranker);
+      const scorer = this.#preparedScorer(flight, request, model, rung);
+      if (flight.namedRowCount > 0) candidates.takeNamed(flight, scorer);
       else if (flight.closedImps[imp.index] === 0) {
-        const tellsClicks = !imp.isSecure || this.#context.hasSecureNotices();
-        candidates.select(flight, imp.index, precut, wanted, ranker, tellsClicks);
+        const tellsClicks = rung.scorer !== 'none' && (!imp.isSecure || hasSecureNotices());
+        candidates.select(flight, imp.index, precut, wanted, scorer, tellsClicks);
       } else continue;
       const { eligible, throttled, capped } = candidates.counts;
       flight.draft.eligibleCount += eligible;
@@ -117,18 +162,30 @@ export class AuctionFlow {
     }
   }
 
-  /** The imp's size is part of the context, so ids and request vector are made per imp. */
-  #contextOf(flight: Flight, request: BidRequest, impIndex: number, model: ServingModel): void {
-    flight.words.size = sizeWordOf(request, impIndex);
-    model.vocabulary.idsInto(flight.words, flight.contextIds);
+  /** What ranks the candidates of an imp; undefined: their line items' own expectations do. */
+  #preparedScorer(
+    flight: Flight,
+    request: BidRequest,
+    model: ServingModel,
+    { scorer }: Rung,
+  ): CandidateScorer | undefined {
+    if (scorer === 'none') return undefined;
+    if (scorer === 'rates') {
+      const { rates } = this.#context.rating;
+      rates.begin(placeName(request.place));
+      return rates;
+    }
+    model.ranker.prepare(flight.contextIds, flight.userIds);
+    return model.ranker;
   }
 
-  /** False when the ring has no room: the light ranker then answers. */
+  /** False when the ring has no room: what the head said before then answers. */
   #sendToHead(flight: Flight, request: BidRequest, model: ServingModel): boolean {
     const { scoring, telemetry, now } = this.#context;
     const startedMs = now();
     const { draft } = flight;
-    const userVector = model.users.vectorOf(flight.userRow);
+    const isAverage = rungs[flight.rung]!.user === 'average-vector';
+    const userVector = isAverage ? model.averageUserVector : model.users.vectorOf(flight.userRow);
     for (const imp of request.imps) {
       const count = flight.candidateCounts[imp.index]!;
       if (count === 0) continue;
@@ -137,11 +194,11 @@ export class AuctionFlow {
         // Nothing is submitted before every imp has its memory: all that was begun is given back at once.
         telemetry.count(counterIndex.scoring_full);
         this.#giveUpSlots(flight);
-        flight.rung = lightRung;
+        this.#lose(flight, 'head');
         return false;
       }
       const first = flight.firstCandidate[imp.index]!;
-      this.#contextOf(flight, request, imp.index, model);
+      contextOf(flight, imp.index, model);
       if (request.imps.length > 1) model.ranker.prepare(flight.contextIds, flight.userIds);
       const vector = scoring.userOf(slot);
       model.requestVectorInto(vector, userVector, flight.contextIds);
@@ -187,7 +244,7 @@ export class AuctionFlow {
     flight.pendingSlots = 0;
   }
 
-  /** The scoring threads are done with a slot. One late or failed imp moves its whole request to the light ranker. */
+  /** The scoring threads are done with a slot. One late or failed imp costs its whole request the head. */
   finished(slot: number, outcome: ScoringOutcome): void {
     const flight = this.#flightOfSlot.get(slot);
     if (flight === undefined) return;
@@ -212,7 +269,7 @@ export class AuctionFlow {
       telemetry.gauge(gaugeIndex.scoring_queue_wait_ms, flight.queueWaitMs);
     } else {
       telemetry.count(outcome === 'FAILED' ? counterIndex.scoring_failed : counterIndex.scoring_late);
-      flight.rung = lightRung;
+      this.#lose(flight, 'head');
       flight.queueWaitMs = now() - flight.submittedMs;
     }
     if (--flight.pendingSlots === 0) this.#finish(flight, this.#models.get(flight)!);
@@ -225,19 +282,8 @@ export class AuctionFlow {
     const startedMs = now();
     const { draft } = flight;
     const request = flight.request!;
+    this.#rate(flight, request, model);
     const rung = rungs[flight.rung]!;
-    for (const imp of request.imps) {
-      const slot = flight.slots[imp.index]!;
-      const first = flight.firstCandidate[imp.index]!;
-      const count = flight.candidateCounts[imp.index]!;
-      const logits = rung.scorer === 'head' && slot >= 0 ? scoring.logitsOf(slot) : undefined;
-      if (rung.scorer === 'light') {
-        // Other requests may have used the ranker since this one's candidates were chosen.
-        this.#contextOf(flight, request, imp.index, model);
-        model.ranker.prepare(flight.contextIds, flight.userIds);
-      }
-      this.#calibrate(flight, model, first, count, logits);
-    }
     telemetry.count(counterIndex.predictions, draft.candidateCount);
     draft.rung = flight.rung;
     draft.modelId = model.modelId;
@@ -258,46 +304,27 @@ export class AuctionFlow {
     flight.done(flight);
   }
 
-  #calibrate(
-    flight: Flight,
-    model: ServingModel,
-    first: number,
-    count: number,
-    logits: Float32Array | undefined,
-  ): void {
-    const { draft } = flight;
-    const { calibrator, scorer } = rungs[flight.rung]!;
-    const end = first + count;
-    if (scorer === 'prior') {
-      for (let at = first; at < end; at++) this.#prior(flight, at);
-      return;
-    }
-    const { candidateClickLogit, candidateClickQ30, candidateConversionQ30, candidatePriceType } = draft;
-    for (let at = first; at < end; at++)
-      candidateClickLogit[at] = logits === undefined ? flight.lightLogits[at]! : logits[(at - first) * 2]!;
-    model.clicksQ30Into(calibrator, candidateClickLogit, first, count, candidateClickQ30);
-    // Only a price per conversion asks for conversions.
-    const asksForBoth = draft.surface === surfaceNumbers.predict;
-    for (let at = first; at < end; at++) {
-      let conversionQ30 = 0;
-      if (asksForBoth || candidatePriceType[at] === cpa) {
-        const conversion =
-          logits === undefined ? model.lightConversionLogit(draft.candidateAdRow[at]!) : logits[(at - first) * 2 + 1]!;
-        conversionQ30 = model.conversionQ30(calibrator, conversion);
+  /** Gives every candidate its probabilities by the flight's rung, or by the next one that can. */
+  #rate(flight: Flight, request: BidRequest, model: ServingModel): void {
+    const { rating } = this.#context;
+    for (;;) {
+      const { scorer } = rungs[flight.rung]!;
+      try {
+        if (scorer === 'cache' && rating.recall(flight, model) === 0) this.#lose(flight, 'cache');
+        for (const imp of request.imps) rating.rate(flight, imp.index, model, rungs[flight.rung]!);
+        return;
+      } catch (error) {
+        if (scorer === 'head' || scorer === 'none') throw error;
+        this.#loseScorer(flight, scorer, error);
       }
-      candidateConversionQ30[at] = conversionQ30;
     }
   }
+}
 
-  /** Without any model: what the line item itself expects. */
-  #prior(flight: Flight, at: number): void {
-    const { adLineItem, liPriorClickQ30, liPriorConversionQ30 } = this.#context.columns;
-    const { draft } = flight;
-    const lineItem = adLineItem[draft.candidateAdRow[at]!]!;
-    draft.candidateClickLogit[at] = 0;
-    draft.candidateClickQ30[at] = liPriorClickQ30[lineItem]!;
-    draft.candidateConversionQ30[at] = liPriorConversionQ30[lineItem]!;
-  }
+/** Whoever is answered as somebody unknown is somebody unknown to the record too. */
+function forgetUser({ userIds, draft }: Flight): void {
+  userIds.fill(0);
+  draft.userIds.fill(0);
 }
 
 /** One duration for the histograms and, in microseconds, for this auction's record. */
@@ -305,26 +332,4 @@ export function recordStage(telemetry: Telemetry, draft: AuctionDraft, stage: St
   const series = stageSeries[stage];
   telemetry.record(series, durationMs);
   draft.stageUs[series] = Math.max(0, Math.round(durationMs * 1000));
-}
-
-/** The size word of an imp as the model knows it: its first banner size, else its kind. */
-function sizeWordOf(request: BidRequest, impIndex: number): string {
-  const imp = request.imps[impIndex]!;
-  const size = imp.banner?.sizes[0];
-  if (size !== undefined) return sizeWord(size.width, size.height);
-  return imp.video !== undefined ? 'video' : imp.native !== undefined ? 'native' : '';
-}
-
-const sizeWords = new Map<number, string>();
-/** Bounded: a caller that sends every size there is does not fill the memory. */
-const sizeWordCountMax = 4096;
-
-export function sizeWord(width: number, height: number): string {
-  const key = width * 65_536 + height;
-  let word = sizeWords.get(key);
-  if (word === undefined) {
-    word = `banner:${width}x${height}`;
-    if (sizeWords.size < sizeWordCountMax) sizeWords.set(key, word);
-  }
-  return word;
 }

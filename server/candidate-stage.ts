@@ -1,5 +1,5 @@
 import { type Flight, flightCandidateMax } from './flight.ts';
-import type { AuctionPort, RankerPort, RetrievalPort } from './pipeline-ports.ts';
+import type { AuctionPort, CandidateScorer, RetrievalPort } from './pipeline-ports.ts';
 import { LineItemWorth, type WorthColumns, worthPlaces } from './line-item-worth.ts';
 import { quickSigmoid } from './quick-sigmoid.ts';
 import { TopCandidates } from './top-candidates.ts';
@@ -41,23 +41,23 @@ export class CandidateStage {
   }
 
   /**
-   * Appends the best `wanted` candidates of an imp to the flight's draft and returns how many. Without a ranker (rung `prior`)
-   * the line items' own priors rank. Where clicks cannot be told (`tellsClicks` false), ads that are paid per click or conversion
-   * would be shown for nothing and are left out.
+   * Appends the best `wanted` candidates of an imp to the flight's draft and returns how many. Without a scorer the line items' own
+   * priors rank. Where clicks cannot be told (`tellsClicks` false), ads that are paid per click or conversion would be shown for
+   * nothing and are left out. Throws what the scorer throws, and when it gives anything but numbers.
    */
   select(
     flight: Flight,
     impIndex: number,
     precut: number,
     wanted: number,
-    ranker: RankerPort | undefined,
+    scorer: CandidateScorer | undefined,
     tellsClicks = true,
   ): number {
     const { draft } = flight;
     const eligible = this.#eligible;
     const survivors = this.#survivors;
     const count = this.#retrieval.select(impIndex, precut, eligible);
-    if (ranker !== undefined) ranker.score(eligible, count, this.#logits);
+    if (scorer !== undefined) scorer.score(eligible, count, this.#logits);
     else this.#scoreByPriors(count);
     const passing = this.#auction.passingPacing(eligible, count, draft.auctionIdLow, survivors);
     const uncapped = flight.cappedCount === 0 ? passing : this.#withoutCapped(flight, passing);
@@ -104,19 +104,27 @@ export class CandidateStage {
     const numbers = this.#worth.numbers();
     const { width, worth, perClick } = worthPlaces;
     const clickShare = tellsClicks ? 1 : 0;
+    let sum = 0;
     for (let index = 0; index < count; index++) {
       const place = survivors[index]!;
       const at = adLineItem[eligible[place]!]! * width;
       const isPerClick = numbers[at + perClick]!;
-      keys[index] = numbers[at + worth]! * (1 - isPerClick + isPerClick * clickShare * quickSigmoid(logits[place]!));
+      const logit = logits[place]!;
+      sum += logit;
+      keys[index] = numbers[at + worth]! * (1 - isPerClick + isPerClick * clickShare * quickSigmoid(logit));
     }
+    mustBeNumbers(sum);
   }
 
   /** Takes the ads that the flight names, all of them and in their order, as the candidates of its only imp. */
-  takeNamed(flight: Flight, ranker: RankerPort | undefined): void {
+  takeNamed(flight: Flight, scorer: CandidateScorer | undefined): void {
     const count = flight.namedRowCount;
     this.#eligible.set(flight.namedRows.subarray(0, count));
-    if (ranker !== undefined) ranker.score(this.#eligible, count, this.#logits);
+    if (scorer !== undefined) scorer.score(this.#eligible, count, this.#logits);
+    else this.#scoreByPriors(count);
+    let sum = 0;
+    for (let place = 0; place < count; place++) sum += this.#logits[place]!;
+    mustBeNumbers(sum);
     for (let place = 0; place < count; place++) this.#places[place] = place;
     this.counts.eligible = count;
     this.counts.throttled = 0;
@@ -145,6 +153,11 @@ export class CandidateStage {
     flight.firstCandidate[impIndex] = first;
     flight.candidateCounts[impIndex] = taken;
   }
+}
+
+/** One number that is none makes the sum of all such a one. */
+function mustBeNumbers(sum: number): void {
+  if (!Number.isFinite(sum)) throw new RangeError('A candidate was given a score that is no finite number.');
 }
 
 function isCapped(flight: Flight, lineItem: number): boolean {

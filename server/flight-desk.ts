@@ -10,7 +10,7 @@ import type { Flight } from './flight.ts';
 import type { FlightPool } from './flight-pool.ts';
 import type { HttpRequest, Respond } from './http-listener.ts';
 import type { AuctionPort, ScoringPort } from './pipeline-ports.ts';
-import { rungs } from './rungs.ts';
+import { rungNumber, rungs } from './rungs.ts';
 import { counterIndex, gaugeIndex, rungSeries, stages, stageSeries, type Telemetry } from './telemetry.ts';
 
 /** What the three surfaces (bid, auction, predict) ask of the rest of the process. */
@@ -50,7 +50,7 @@ export type Asked = {
   readonly done: (flight: Flight) => void;
 };
 
-const cheapestRung = rungs.length - 1;
+const cheapestRung = rungNumber('smoothed-rate');
 const oneQ30 = 2 ** 30;
 
 /**
@@ -204,6 +204,6 @@ export class FlightDesk {
     const { admission, telemetry } = this.#context;
     if (!flight.cameAlone || rungs[flight.entryRung]!.scorer !== 'head')
       admission.ladder.observe(flight.queueWaitMs + telemetry.gaugeValue('event_loop_lag_ms'), nowMs);
-    else if (admission.ladder.startRung > 0) admission.ladder.observe(0, nowMs);
+    else if (admission.ladder.levelIndex > 0) admission.ladder.observe(0, nowMs);
   }
 }

@@ -48,8 +48,10 @@ export class Flight implements CrossFacts {
   /** Lent by its pool. */
   isOut = false;
   rung = 0;
-  /** Where it was let in. */
+  /** Where it was let in: its share of the work, whatever it loses later. */
   entryRung = 0;
+  /** What it has lost to failures so far: bits of `lossBits`. */
+  lost = 0;
   /** No other request was under way when it came. */
   cameAlone = false;
   /** When the answer must be on its way, epoch ms. */
@@ -80,12 +82,22 @@ export class Flight implements CrossFacts {
     this.queueWaitMs = 0;
     this.request = undefined;
     this.rung = 0;
+    this.lost = 0;
     this.userRow = 0;
     this.userHashHigh = 0;
     this.userHashLow = 0;
     this.viewCount = 0;
     this.cappedCount = 0;
     this.pendingSlots = 0;
+  }
+  /** What was chosen is to be chosen anew. */
+  dropCandidates(): void {
+    const { draft } = this;
+    draft.candidateCount = 0;
+    draft.eligibleCount = 0;
+    draft.throttledCount = 0;
+    draft.cappedCount = 0;
+    this.candidateCounts.fill(0);
   }
   /** Drops what belongs to the request, so that a waiting flight keeps no body alive. */
   letGo(): void {

@@ -13,6 +13,8 @@ export type WorthColumns = {
 const q30One = 2 ** 30;
 const cpm = 0;
 const cpa = 2;
+/** A prior of 0 or 1 is as good as one in a billion, or all but. */
+const logitMax = 20;
 
 /** Places of one line item's numbers. */
 export const worthPlaces = { worth: 0, perClick: 1, priorLogit: 2, width: 3 } as const;
@@ -54,7 +56,7 @@ export class LineItemWorth {
       const click = liPriorClickQ30[lineItem]! / q30One;
       this.#numbers[at + worth] = liBidNanos[lineItem]! * (liQualityQ30[lineItem]! / q30One) * conversion;
       this.#numbers[at + perClick] = priceType === cpm ? 0 : 1;
-      this.#numbers[at + priorLogit] = Math.log(click / (1 - click));
+      this.#numbers[at + priorLogit] = Math.max(-logitMax, Math.min(logitMax, Math.log(click / (1 - click))));
     }
   }
 }

@@ -1,4 +1,4 @@
-import { type LoadLevel, loadLevels, rungs } from './rungs.ts';
+import { type LoadLevelName, loadLevels } from './load-levels.ts';
 
 /** The delays of one window are judged together: 50 ms holds 100+ requests at the rates where it matters. */
 const windowMs = 50;
@@ -16,12 +16,12 @@ export class LoadLadder {
   #smallestDelayMs = Number.POSITIVE_INFINITY;
   #calmWindows = 0;
 
-  get level(): LoadLevel {
-    return loadLevels[this.#level]!;
+  get level(): LoadLevelName {
+    return loadLevels[this.#level]!.name;
   }
 
-  /** Index into `rungs` where requests start at this level. */
-  get startRung(): number {
+  /** Index into `loadLevels`. */
+  get levelIndex(): number {
     return this.#level;
   }
 
@@ -45,15 +45,15 @@ export class LoadLadder {
 
   #judge(standingMs: number): void {
     let entered = this.#level;
-    for (let level = this.#level + 1; level < rungs.length; level++) {
-      if (standingMs >= rungs[level]!.enterAtMs) entered = level;
+    for (let level = this.#level + 1; level < loadLevels.length; level++) {
+      if (standingMs >= loadLevels[level]!.enterAtMs) entered = level;
     }
     if (entered > this.#level) {
       this.#level = entered;
       this.#calmWindows = 0;
       return;
     }
-    if (this.#level > 0 && standingMs <= rungs[this.#level]!.leaveAtMs) {
+    if (this.#level > 0 && standingMs <= loadLevels[this.#level]!.leaveAtMs) {
       this.#calmWindows++;
       if (this.#calmWindows >= calmWindowsToLeave) {
         this.#level--;

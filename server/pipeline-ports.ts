@@ -1,7 +1,7 @@
+import type { CalibratedRung } from '#inference/calibration.ts';
 import type { AuctionDraft } from '#training-bridge/event-records.ts';
 import type { BidRequest } from './bid-request.ts';
 import type { ContextVocabulary } from './context-words.ts';
-import type { RungName } from './rungs.ts';
 
 /**
  * What the pipeline asks of the floors below, as small ports, so that a test can hand in its own and the pipeline can be read
@@ -35,10 +35,42 @@ export type UserPort = {
   idsOf(row: number): Uint32Array;
 };
 
+/** Gives thousands of ads a click logit each. */
+export type CandidateScorer = { score(rows: Uint32Array, count: number, logits: Float32Array): void };
+
 /** The light ranker of the model in service. */
-export type RankerPort = {
-  prepare(contextIds: Uint32Array, userIds: Uint32Array): void;
-  score(rows: Uint32Array, count: number, logits: Float32Array): void;
+export type RankerPort = CandidateScorer & { prepare(contextIds: Uint32Array, userIds: Uint32Array): void };
+
+/** Click rates as counted, without any model: see auction/click-rates.ts. */
+export type RatesPort = CandidateScorer & {
+  /** Where the request in hand comes from: the name that the index knows the place by. */
+  begin(place: string): void;
+  /** As `score`, with what is known of ad and place together: for the few that are auctioned. From `first` on, to the same places. */
+  scorePairs(rows: Uint32Array, first: number, count: number, logits: Float32Array): void;
+};
+
+/** What the head said lately of people like this one: see inference/prediction-cache.ts. */
+export type PredictionsPort = {
+  /** Click logits of the rows from `first` on, NaN where there is none; returns how many there are. `light`: the light ranker's. */
+  read(
+    model: ServingModel,
+    userIds: Uint32Array,
+    rows: Uint32Array,
+    first: number,
+    count: number,
+    light: Float32Array,
+    logits: Float32Array,
+  ): number;
+  /** Keeps what the head has said: `logits` as the scoring threads give them, click and conversion by turns. */
+  keep(
+    model: ServingModel,
+    userIds: Uint32Array,
+    rows: Uint32Array,
+    first: number,
+    count: number,
+    light: Float32Array,
+    logits: Float32Array,
+  ): void;
 };
 
 /** The model in service, as one serving thread sees it; swapped as a whole. */
@@ -48,6 +80,11 @@ export type ServingModel = {
   readonly calibratorId: string;
   /** Profiles and vectors under this model's tower and vocabulary. */
   readonly users: UserPort;
+  /** 32 bits that no two models share, and the segment that a user's predictions are kept by: see inference/user-segments.ts. */
+  readonly predictionKey: number;
+  userSegmentOf(userIds: Uint32Array): number;
+  /** Of all users, in place of a vector that could not be had. */
+  readonly averageUserVector: Float32Array;
   readonly vocabulary: ContextVocabulary;
   readonly ranker: RankerPort;
   /** u = stored user vector + Σ context embeddings. */
@@ -55,8 +92,9 @@ export type ServingModel = {
   /** The 16 numbers of each of `count` candidates, after `ranker.prepare`. */
   crossInto(target: Float32Array, rows: Uint32Array, from: number, count: number, facts: CrossFacts): void;
   /** Calibrated probabilities as Q30, at least 1; NaN logits give 0, which no auction sells. From `first` on, to the same places. */
-  clicksQ30Into(rung: RungName, logits: Float32Array, first: number, count: number, target: Uint32Array): void;
-  conversionQ30(rung: RungName, logit: number): number;
+  clicksQ30Into(rung: CalibratedRung, logits: Float32Array, first: number, count: number, target: Uint32Array): void;
+  clickQ30(rung: CalibratedRung, logit: number): number;
+  conversionQ30(rung: CalibratedRung, logit: number): number;
   /** Conversion logit of the light ranker, for the rungs without a head. */
   lightConversionLogit(row: number): number;
 };

@@ -3,6 +3,7 @@ import type { CatalogShared, IndexShared } from '#auction/catalog-shared.ts';
 import type { CatalogWriter } from '#auction/catalog-writer.ts';
 import { idCharsMax } from '#auction/entry-reader.ts';
 import { BudgetLedger, type LedgerShared } from '#auction/budget-ledger.ts';
+import { ClickRates, type ClickRatesShared } from '#auction/click-rates.ts';
 import { type CapsShared, FrequencyCaps, viewWindowMsDefault } from '#auction/frequency-caps.ts';
 import { PacingController } from '#auction/pacing-controller.ts';
 import { PacingRates, type PacingShared } from '#auction/pacing.ts';
@@ -18,6 +19,7 @@ export type MarketShared = {
   readonly ledger: LedgerShared;
   readonly caps: CapsShared;
   readonly pacing: PacingShared;
+  readonly clickRates: ClickRatesShared;
   readonly seen: SeenShared;
   readonly lineItemIds: IdIndexShared;
 };
@@ -35,6 +37,10 @@ const dayMs = 86_400_000;
 const lineItemIdBytes = idCharsMax;
 /** Rows of withdrawn ads are given to new ads this long after: no request that could see them is under way any more. */
 const reclaimMsMin = 60_000;
+/** Counts of an ad outlive it, so there is room for more than are on sale. 24 bytes each. */
+const countRoom = 1.5;
+const siteCountMax = 16_384;
+const pairCountMax = 262_144;
 
 /**
  * What is sold and what it may cost, on the main thread: catalog, budgets, caps, pacing and the ids of notices, all in shared
@@ -46,6 +52,7 @@ export class PodMarket {
   readonly caps: FrequencyCaps;
   readonly seen: SeenNotices;
   readonly pacingRates: PacingRates;
+  readonly clickRates: ClickRates;
   readonly shared: MarketShared;
   readonly #pacing: PacingController;
   readonly #lineItemIds: SharedIdIndex;
@@ -60,13 +67,27 @@ export class PodMarket {
     const ledger = BudgetLedger.allocate(lineItemCapacity, undefined, generationNonce);
     const caps = FrequencyCaps.allocate();
     const pacing = PacingRates.allocate(lineItemCapacity);
+    const clickRates = ClickRates.allocate({
+      singles: countRoom * writer.catalog.adCapacity + siteCountMax,
+      pairs: pairCountMax,
+    });
     const seen = SeenNotices.allocate(seenNoticesMax);
     const lineItemIds = SharedIdIndex.allocate(lineItemCapacity, lineItemCapacity * lineItemIdBytes);
-    this.shared = { catalog: writer.shared, index: writer.indexShared, ledger, caps, pacing, seen, lineItemIds };
+    this.shared = {
+      catalog: writer.shared,
+      index: writer.indexShared,
+      ledger,
+      caps,
+      pacing,
+      clickRates,
+      seen,
+      lineItemIds,
+    };
     this.ledger = new BudgetLedger(ledger);
     this.caps = new FrequencyCaps(caps);
     this.seen = new SeenNotices(seen);
     this.pacingRates = new PacingRates(pacing);
+    this.clickRates = new ClickRates(clickRates);
     this.#pacing = new PacingController(this.pacingRates, this.ledger);
     this.#lineItemIds = new SharedIdIndex(lineItemIds);
     this.#day = Math.floor(nowMs / dayMs);

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ChangeResult } from '#auction/catalog-change.ts';
 import { buildCatalog } from '#auction/catalog-build.ts';
 import { readCatalogFile } from '#auction/catalog-file.ts';
+import { PredictionCache } from '#inference/prediction-cache.ts';
 import { ScoringPool } from '#inference/scoring-pool.ts';
 import { loadOrCreateSigningKey, publicKeyOf, type Verifier, verifierOf } from '#inference/signing.ts';
 import { EventLog } from '#training-bridge/event-log.ts';
@@ -24,7 +25,7 @@ import { PodMarket } from './pod-market.ts';
 import { podMetrics } from './pod-metrics.ts';
 import { podStatus } from './pod-status.ts';
 import type { RecentAuction } from './recent-auctions.ts';
-import { loadLevels } from './rungs.ts';
+import { loadLevelNames } from './load-levels.ts';
 import { ServingThreads } from './serving-threads.ts';
 import { Telemetry } from './telemetry.ts';
 import { urlOf } from './url-of.ts';
@@ -158,6 +159,7 @@ export class RunningPod {
   readonly #changes: CatalogChanges;
   readonly #log: (line: string) => void;
   readonly #threads: ServingThreads;
+  readonly #predictions = PredictionCache.allocate();
   readonly #timers: NodeJS.Timeout[] = [];
   #recent: RecentAuction[] = [];
   #faults: Record<string, number> = {};
@@ -216,7 +218,7 @@ export class RunningPod {
   }
   /** Of the thread that is worst off. */
   get loadLevel(): string {
-    return loadLevels[Math.max(...this.telemetry.map((each) => each.gaugeValue('load_level')))] ?? 'normal';
+    return loadLevelNames[Math.max(...this.telemetry.map((each) => each.gaugeValue('load_level')))] ?? 'normal';
   }
 
   /** Opens both ports; the pod is ready when this resolves. When it rejects, nothing of it runs on; pool and log are the caller's. */
@@ -249,6 +251,7 @@ export class RunningPod {
         channel: this.eventLog.openChannel(),
         telemetry: this.telemetry[index]!.shared,
         model: this.models.active.shared,
+        predictions: this.#predictions,
         noticeKey,
         callers: config.callersFile === '' ? '' : readFileSync(config.callersFile, 'utf8'),
         rates: config.ratesFile === '' ? '' : readFileSync(config.ratesFile, 'utf8'),

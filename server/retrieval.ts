@@ -63,6 +63,6 @@ export class Retrieval implements RetrievalPort {
 }
 
 /** The name that line items list a place by; the exchange's own id when it says no other. */
-function placeName(place: BidPlace): string {
+export function placeName(place: BidPlace): string {
   return place.kind === 'app' ? place.bundle || place.id : place.domain || place.id;
 }

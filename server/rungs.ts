@@ -1,74 +1,165 @@
-/** How loaded a serving thread is; each level starts requests on a cheaper rung. */
-export type LoadLevel = 'normal' | 'elevated' | 'high' | 'critical';
-export const loadLevels: readonly LoadLevel[] = ['normal', 'elevated', 'high', 'critical'];
+import type { CalibratedRung } from '#inference/calibration.ts';
 
-export type RungName = 'full' | 'reduced' | 'light-ranker' | 'prior';
+/** What an answer can be made with, and lose: `lossBits` has a bit for each. */
+export const rungNeeds = ['profile', 'vector', 'head', 'cache', 'ranker', 'rates'] as const;
+export type RungNeed = (typeof rungNeeds)[number];
+
+export type RungName =
+  | 'full'
+  | 'reduced'
+  | 'light-ranker'
+  | 'prior'
+  | 'cached-prediction'
+  | 'default-features'
+  | 'average-embedding'
+  | 'smoothed-rate'
+  | 'cpm-only';
 
 /**
- * One way to answer. `calibrator` names the calibrator of that rung in the bundle. `costShare` is what a request costs on
- * it, as a share of the full rung (measured: see SPEED.md, `overload`), used before a rung has served anything.
+ * One way to answer. Who is pressed for time takes the rung that `cheaper` names, and with it its shares of the work; who has lost
+ * something takes the one that `after` names, with the shares of the rung that he was let in on: a failure is no lack of time.
  */
 export type Rung = {
   readonly name: RungName;
-  readonly scorer: 'head' | 'light' | 'prior';
+  /** Where click probabilities come from; 'none': only bids per impression take part. */
+  readonly scorer: 'head' | 'cache' | 'light' | 'rates' | 'none';
+  /** How the user is seen: as looked up, with the average vector in place of the own, or as somebody unknown. */
+  readonly user: 'known' | 'average-vector' | 'unknown';
   /** Share of the configured candidate count that is scored and auctioned. */
   readonly candidateShare: number;
-  /** Share of the configured pre-cut that reaches the light ranker. */
+  /** Share of the configured pre-cut that is ranked. */
   readonly precutShare: number;
-  readonly calibrator: RungName;
+  /** Calibrator in the bundle; undefined: the line items' own priors are probabilities as they stand. */
+  readonly calibrator: CalibratedRung | undefined;
+  /** What a request costs on it, as a share of the full rung (measured: see SPEED.md, `overload`), before it has served anything. */
   readonly costShare: number;
-  /** The level that starts here, and the queue delays (ms) at which that level is entered and left again. */
-  readonly level: LoadLevel;
-  readonly enterAtMs: number;
-  readonly leaveAtMs: number;
+  /** The next cheaper rung; undefined: there is none. */
+  readonly cheaper: RungName | undefined;
+  /** What it cannot do without, and which rung answers when that is lost. */
+  readonly after: Readonly<Partial<Record<RungNeed, RungName>>>;
 };
 
-/** The one table of rungs, dearest first; its index is the rung's number in the log. */
+/** The one table of rungs. A rung's index is its number in the log, for ever: new ones are appended, none is taken out. */
 export const rungs: readonly Rung[] = [
   {
     name: 'full',
     scorer: 'head',
+    user: 'known',
     candidateShare: 1,
     precutShare: 1,
     calibrator: 'full',
     costShare: 1,
-    level: 'normal',
-    enterAtMs: 0,
-    leaveAtMs: 0,
+    cheaper: 'reduced',
+    after: {
+      profile: 'default-features',
+      vector: 'average-embedding',
+      head: 'cached-prediction',
+      ranker: 'smoothed-rate',
+    },
   },
   {
     name: 'reduced',
     scorer: 'head',
+    user: 'known',
     candidateShare: 0.5,
     precutShare: 0.5,
     calibrator: 'reduced',
     costShare: 0.6,
-    level: 'elevated',
-    enterAtMs: 8,
-    leaveAtMs: 2,
+    cheaper: 'light-ranker',
+    after: {
+      profile: 'default-features',
+      vector: 'average-embedding',
+      head: 'cached-prediction',
+      ranker: 'smoothed-rate',
+    },
   },
   {
     name: 'light-ranker',
     scorer: 'light',
+    user: 'known',
     candidateShare: 0.25,
     precutShare: 0.25,
     calibrator: 'light-ranker',
     costShare: 0.3,
-    level: 'high',
-    enterAtMs: 16,
-    leaveAtMs: 5,
+    cheaper: 'smoothed-rate',
+    after: { profile: 'default-features', ranker: 'smoothed-rate' },
   },
+  // Not served any more: logs of earlier releases hold it. `smoothed-rate` begins at the same priors and learns.
   {
     name: 'prior',
-    scorer: 'prior',
+    scorer: 'rates',
+    user: 'unknown',
     candidateShare: 0.1,
     precutShare: 0.02,
-    calibrator: 'prior',
+    calibrator: undefined,
     costShare: 0.2,
-    level: 'critical',
-    enterAtMs: 40,
-    leaveAtMs: 15,
+    cheaper: undefined,
+    after: {},
+  },
+  {
+    name: 'cached-prediction',
+    scorer: 'cache',
+    user: 'known',
+    candidateShare: 1,
+    precutShare: 1,
+    calibrator: 'cached-prediction',
+    costShare: 0.5,
+    cheaper: 'light-ranker',
+    after: { profile: 'default-features', cache: 'light-ranker', ranker: 'smoothed-rate' },
+  },
+  {
+    name: 'default-features',
+    scorer: 'light',
+    user: 'unknown',
+    candidateShare: 1,
+    precutShare: 1,
+    calibrator: 'default-features',
+    costShare: 0.5,
+    cheaper: 'smoothed-rate',
+    after: { ranker: 'smoothed-rate' },
+  },
+  {
+    name: 'average-embedding',
+    scorer: 'head',
+    user: 'average-vector',
+    candidateShare: 1,
+    precutShare: 1,
+    calibrator: 'average-embedding',
+    costShare: 1,
+    cheaper: 'light-ranker',
+    after: { profile: 'default-features', head: 'cached-prediction', ranker: 'smoothed-rate' },
+  },
+  {
+    name: 'smoothed-rate',
+    scorer: 'rates',
+    user: 'unknown',
+    candidateShare: 0.1,
+    precutShare: 0.02,
+    calibrator: 'smoothed-rate',
+    costShare: 0.2,
+    cheaper: undefined,
+    after: { rates: 'cpm-only' },
+  },
+  {
+    name: 'cpm-only',
+    scorer: 'none',
+    user: 'unknown',
+    candidateShare: 0.1,
+    precutShare: 0.02,
+    calibrator: undefined,
+    costShare: 0.2,
+    cheaper: undefined,
+    after: {},
   },
 ];
 
 export const rungNames: readonly RungName[] = rungs.map((rung) => rung.name);
+
+export function rungNumber(name: RungName): number {
+  return rungNames.indexOf(name);
+}
+
+/** By rung, the number of its next cheaper one; −1: there is none. */
+export const cheaperRung: readonly number[] = rungs.map(({ cheaper }) =>
+  cheaper === undefined ? -1 : rungNumber(cheaper),
+);

@@ -2,12 +2,14 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { BudgetLedger } from '#auction/budget-ledger.ts';
 import { Catalog } from '#auction/catalog.ts';
 import { lineItemIdOf } from '#auction/catalog-spec.ts';
+import { ClickRates } from '#auction/click-rates.ts';
 import { FrequencyCaps } from '#auction/frequency-caps.ts';
 import { PacingRates } from '#auction/pacing.ts';
 import { SeenNotices } from '#auction/seen-notices.ts';
 import { TargetingIndex } from '#auction/targeting-index.ts';
 import { UserHash } from '#auction/user-hash.ts';
 import { SharedIdIndex } from '#embeddings/shared-id-index.ts';
+import { PredictionCache } from '#inference/prediction-cache.ts';
 import { ScoringClient } from '#inference/scoring-client.ts';
 import type { ScoringShared } from '#inference/scoring-shared.ts';
 import { LogChannel, type LogChannelShared } from '#training-bridge/log-channel.ts';
@@ -20,15 +22,18 @@ import { BidPipeline } from './bid-pipeline.ts';
 import type { RequestFault } from './bid-request.ts';
 import type { CallerDefaults } from './callers.ts';
 import { onlyDefaultCaller, readCallers } from './callers.ts';
+import { CandidateRating } from './candidate-rating.ts';
 import { CandidateStage } from './candidate-stage.ts';
 import { CardCache } from './card-cache.ts';
 import type { Config } from './config.ts';
+import { CountedRates } from './counted-rates.ts';
 import { drainListener } from './drain-listener.ts';
 import { fileError } from './errors.ts';
 import { FlightPool } from './flight-pool.ts';
 import { healthRoutes } from './health-endpoints.ts';
 import { defaultHttpLimits, type ListeningHttp } from './http-listener.ts';
 import { EventLoopLag } from './event-loop-lag.ts';
+import { KeptPredictions } from './kept-predictions.ts';
 import { monotonicNowMs } from './monotonic-clock.ts';
 import { nodeListener } from './node-listener.ts';
 import { noticeRoutes } from './notice-endpoint.ts';
@@ -56,6 +61,8 @@ export type ServingThreadData = {
   readonly channel: LogChannelShared;
   readonly telemetry: TelemetryShared;
   readonly model: ServedModelShared;
+  /** See inference/prediction-cache.ts. */
+  readonly predictions: SharedArrayBuffer;
   readonly noticeKey: Uint8Array;
   /** Texts of the files, '' without one. */
   readonly callers: string;
@@ -103,8 +110,8 @@ const retrieval = new Retrieval(
   hasSecureNotices,
 );
 const auctioneer = new Auctioneer({ catalog, ledger, pacing: new PacingRates(data.market.pacing), telemetry, now });
+const clickRates = new ClickRates(data.market.clickRates);
 const flow = new AuctionFlow({
-  columns: catalog,
   retrieval,
   candidates: new CandidateStage(catalog, retrieval, auctioneer, config.precutMax),
   caps: {
@@ -116,6 +123,12 @@ const flow = new AuctionFlow({
     },
   },
   scoring,
+  rating: new CandidateRating({
+    columns: catalog,
+    scoring,
+    predictions: new KeptPredictions(new PredictionCache(data.predictions), catalog.columns.adKeyLow, now),
+    rates: new CountedRates(clickRates, catalog, now),
+  }),
   auction: auctioneer,
   telemetry,
   now,
@@ -124,6 +137,7 @@ const flow = new AuctionFlow({
   precutMax: config.precutMax,
   mlBudgetMs: config.mlBudgetMs,
   hasSecureNotices,
+  onError,
 });
 
 const context = {
@@ -205,7 +219,7 @@ scoring.start();
 const lag = new EventLoopLag(telemetry);
 const timer = setInterval(() => {
   telemetry.gauge(gaugeIndex.in_flight, context.admission.inFlight);
-  telemetry.gauge(gaugeIndex.load_level, context.admission.ladder.startRung);
+  telemetry.gauge(gaugeIndex.load_level, context.admission.ladder.levelIndex);
   tell({ kind: 'second', auctions: recent.take(), faults: faultsOfSecond });
   faultsOfSecond = {};
 }, secondMs);

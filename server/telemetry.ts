@@ -34,6 +34,8 @@ export const counterNames = [
   'scoring_failed',
   'scoring_late',
   'scoring_full',
+  'ranker_failed',
+  'rates_failed',
   'coercions',
   'privacy_conflicts',
   'notices_win',
@@ -83,7 +85,7 @@ export type TelemetryShared = { readonly numbers: SharedArrayBuffer; readonly hi
 
 /**
  * Counters and histograms of one serving thread in shared memory: the thread writes without locks, the main thread reads.
- * Memory is fixed: 9 KiB of sums and 16 histograms of 208 buckets.
+ * Memory is fixed: 9 KiB of sums and 21 histograms of 208 buckets.
  */
 export class Telemetry {
   readonly shared: TelemetryShared;

@@ -1,7 +1,9 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { LoadLadder } from '#server/load-ladder.ts';
+import { loadLevels, startRungAt } from '#server/load-levels.ts';
 import { rungs } from '#server/rungs.ts';
+import { valueTiers } from '#server/value-tiers.ts';
 
 function feed(ladder: LoadLadder, delayMs: number, fromMs: number, forMs: number): number {
   for (let nowMs = fromMs; nowMs < fromMs + forMs; nowMs += 5) ladder.observe(delayMs, nowMs);
@@ -33,8 +35,8 @@ test('comes back one level at a time, and within a second of calm is normal agai
 
 test('a delay between leaving and entering a level keeps it', () => {
   const ladder = new LoadLadder();
-  const nowMs = feed(ladder, rungs[1]!.enterAtMs, 0, 105);
-  feed(ladder, (rungs[1]!.enterAtMs + rungs[1]!.leaveAtMs) / 2, nowMs, 3000);
+  const nowMs = feed(ladder, loadLevels[1]!.enterAtMs, 0, 105);
+  feed(ladder, (loadLevels[1]!.enterAtMs + loadLevels[1]!.leaveAtMs) / 2, nowMs, 3000);
   expect(ladder.level).toBe('elevated');
 });
 
@@ -46,12 +48,31 @@ test('silence is calm', () => {
 });
 
 test('limits are ordered: each level is entered above where it is left, and later than the one before', () => {
-  for (const [index, rung] of rungs.entries()) {
+  for (const [index, level] of loadLevels.entries()) {
     if (index === 0) continue;
-    expect(rung.leaveAtMs).toBeLessThan(rung.enterAtMs);
-    expect(rung.enterAtMs).toBeGreaterThan(rungs[index - 1]!.enterAtMs);
-    expect(rung.costShare).toBeLessThan(rungs[index - 1]!.costShare);
+    expect(level.leaveAtMs).toBeLessThan(level.enterAtMs);
+    expect(level.enterAtMs).toBeGreaterThan(loadLevels[index - 1]!.enterAtMs);
   }
+});
+
+test('nobody starts dearer at a higher level, nor does a tier of less worth', () => {
+  const costAt = (level: number, tier: (typeof valueTiers)[number]): number =>
+    rungs[startRungAt(level, tier)]!.costShare;
+  for (const tier of valueTiers) {
+    const costs = loadLevels.map((_, level) => costAt(level, tier));
+    expect(costs).toEqual(costs.toSorted((left, right) => right - left));
+  }
+  for (const [level] of loadLevels.entries()) {
+    const costs = valueTiers.map((tier) => costAt(level, tier));
+    expect(costs).toEqual(costs.toSorted((left, right) => right - left));
+  }
+  expect(costAt(0, 'basic')).toBeLessThan(1);
+  expect(loadLevels.map((_, level) => rungs[startRungAt(level, 'standard')]!.name)).toEqual([
+    'full',
+    'reduced',
+    'light-ranker',
+    'smoothed-rate',
+  ]);
 });
 
 test('never above the level that its worst delay allows', () => {
@@ -61,7 +82,7 @@ test('never above the level that its worst delay allows', () => {
       let nowMs = 0;
       for (const delayMs of delays) ladder.observe(delayMs, (nowMs += 5));
       const worst = Math.max(...delays);
-      expect(ladder.startRung === 0 || rungs[ladder.startRung]!.enterAtMs <= worst).toBe(true);
+      expect(ladder.levelIndex === 0 || loadLevels[ladder.levelIndex]!.enterAtMs <= worst).toBe(true);
     }),
   );
 });

@@ -164,9 +164,9 @@ test('overload is a 204, quickly, and never more than that', async () => {
 test('a queue moves the load level, a lone request on a slow machine does not', async () => {
   const edge = await start({ scoringMs: 60 });
   for (let call = 0; call < 6; call++) expect((await edge.bid(bidBody())).status).toBe(200);
-  expect(edge.admission.ladder.startRung).toBe(0);
+  expect(edge.admission.ladder.levelIndex).toBe(0);
   for (let wave = 0; wave < 4; wave++) await Promise.all(Array.from({ length: 6 }, () => edge.bid(bidBody())));
-  expect(edge.admission.ladder.startRung).toBeGreaterThan(0);
+  expect(edge.admission.ladder.levelIndex).toBeGreaterThan(0);
   expect(edge.records.at(-1)!.rung).toBeGreaterThan(0);
 });
 

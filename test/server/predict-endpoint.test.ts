@@ -105,7 +105,7 @@ test('an ad of a paused line item is predicted, a withdrawn one is unknown', asy
 test('what has no time left is answered all the same, on the cheapest rung', async () => {
   const edge = await start({ safetyMs: 5 });
   const { status, json } = await edge.post('/v1/predict', body({ tmax: 1 }));
-  expect([status, json?.rung]).toEqual([200, 'prior']);
+  expect([status, json?.rung]).toEqual([200, 'smoothed-rate']);
   // The line items' own expectations.
   expect(json?.predictions?.[0]?.p_click).toBeCloseTo(0.01, 6);
   expect(rungNames).toContain(json?.rung);

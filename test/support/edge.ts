@@ -2,11 +2,14 @@ import { lineItemIdOf } from '#auction/catalog-spec.ts';
 import { BudgetLedger } from '#auction/budget-ledger.ts';
 import { buildCatalog } from '#auction/catalog-build.ts';
 import { readCatalogText } from '#auction/catalog-file.ts';
+import { ClickRates } from '#auction/click-rates.ts';
 import { FrequencyCaps } from '#auction/frequency-caps.ts';
 import { PacingRates } from '#auction/pacing.ts';
 import { SeenNotices } from '#auction/seen-notices.ts';
 import { TargetingIndex } from '#auction/targeting-index.ts';
 import { UserHash } from '#auction/user-hash.ts';
+import type { CalibratedRung } from '#inference/calibration.ts';
+import { PredictionCache } from '#inference/prediction-cache.ts';
 import { AdmissionControl } from '#server/admission.ts';
 import { AuctionEndpoint } from '#server/auction-endpoint.ts';
 import { Auctioneer } from '#server/auctioneer.ts';
@@ -15,14 +18,17 @@ import { AuctionIds } from '#server/auction-ids.ts';
 import { BidPipeline } from '#server/bid-pipeline.ts';
 import type { RequestFault } from '#server/bid-request.ts';
 import { type Callers, onlyDefaultCaller } from '#server/callers.ts';
+import { CandidateRating } from '#server/candidate-rating.ts';
 import { CandidateStage } from '#server/candidate-stage.ts';
 import { ContextVocabulary } from '#server/context-words.ts';
+import { CountedRates } from '#server/counted-rates.ts';
 import { FlightPool } from '#server/flight-pool.ts';
 import { healthRoutes } from '#server/health-endpoints.ts';
 import type { HttpListener, ListeningHttp } from '#server/http-listener.ts';
+import { KeptPredictions } from '#server/kept-predictions.ts';
 import { noticeRoutes } from '#server/notice-endpoint.ts';
 import { NoticeSigner } from '#server/notice-tokens.ts';
-import type { ServingModel } from '#server/pipeline-ports.ts';
+import type { ScoringOutcome, ServingModel } from '#server/pipeline-ports.ts';
 import { PredictEndpoint } from '#server/predict-endpoint.ts';
 import { type Rates, toCatalogNanos, usdOnly } from '#server/rates.ts';
 import { Retrieval } from '#server/retrieval.ts';
@@ -126,6 +132,8 @@ export class Edge {
   readonly telemetry = new Telemetry();
   readonly faults: RequestFault[] = [];
   readonly errors: unknown[] = [];
+  /** What a ranker or rates threw that requests were answered without. */
+  readonly rankerErrors: unknown[] = [];
   /** What the log would hold, after a way through its bytes. */
   readonly records: AuctionDraft[] = [];
   readonly notices: NoticeRecord[] = [];
@@ -134,8 +142,13 @@ export class Edge {
   readonly ledger;
   readonly caps;
   readonly pacing;
+  readonly clickRates = new ClickRates(ClickRates.allocate({ singles: 1024, pairs: 1024 }));
+  readonly predictions = new PredictionCache(PredictionCache.allocate(1024));
   readonly signer = new NoticeSigner(new Uint8Array(32).fill(7));
   readonly admission;
+  /** From now on, what the scoring threads make of their work, and the light ranker of its own. */
+  scoringOutcome: ScoringOutcome | 'RING_FULL' = 'SCORED';
+  rankerFault: 'throws' | 'no number' | undefined;
   /** Added to the clock: a test that makes time pass. */
   skewMs = 0;
   readonly #options: EdgeOptions;
@@ -178,12 +191,12 @@ export class Edge {
     const scoring = new StandInScoring(
       (row) => this.#clickOf(row),
       options.scoringMs ?? 0,
-      (slot) => flow.finished(slot, 'SCORED'),
+      (slot) => flow.finished(slot, this.scoringOutcome === 'RING_FULL' ? 'SCORED' : this.scoringOutcome),
       now,
+      () => this.scoringOutcome === 'RING_FULL',
     );
     const model = this.#model();
     const flow = new AuctionFlow({
-      columns: catalog,
       retrieval,
       candidates: new CandidateStage(catalog, retrieval, auction, 2000),
       caps: {
@@ -195,6 +208,12 @@ export class Edge {
         },
       },
       scoring,
+      rating: new CandidateRating({
+        columns: catalog,
+        scoring,
+        predictions: new KeptPredictions(this.predictions, catalog.columns.adKeyLow, now),
+        rates: new CountedRates(this.clickRates, catalog, now),
+      }),
       auction,
       telemetry,
       now,
@@ -203,6 +222,7 @@ export class Edge {
       precutMax: 2000,
       mlBudgetMs: 1000,
       hasSecureNotices,
+      onError: (error) => this.rankerErrors.push(error),
     });
     const encoder = new AuctionEncoder();
     const context = {
@@ -281,16 +301,25 @@ export class Edge {
     const vocabulary = new ContextVocabulary({ version: 1, user: [], ad: [], context: [], cross: [] });
     const vector = new Float32Array(userDimension);
     const noIds = new Uint32Array(10);
-    const q30 = (_: string, p: number): number => (p > 0 ? Math.max(1, Math.round(p * q30One)) : 0);
+    // Rates are logits of probabilities whoever the model is.
+    const q30 = (rung: CalibratedRung, logit: number): number => {
+      const p = rung === 'smoothed-rate' ? 1 / (1 + Math.exp(-logit)) : logit;
+      return p > 0 ? Math.max(1, Math.round(p * q30One)) : 0;
+    };
     return {
       slot: 0,
       modelId: 'test-model',
       calibratorId: 'test-calibrator',
+      predictionKey: 7,
+      userSegmentOf: (userIds) => userIds[0]!,
+      averageUserVector: vector,
       users: { rowOf: (key) => known.get(key) ?? 0, vectorOf: () => vector, idsOf: () => noIds },
       vocabulary,
       ranker: {
         prepare: () => {},
         score: (rows, count, logits) => {
+          if (this.rankerFault === 'throws') throw new Error('broken on purpose');
+          if (this.rankerFault === 'no number') return void logits.fill(Number.NaN, 0, count);
           for (let index = 0; index < count; index++) logits[index] = this.#clickOf(rows[index]!);
         },
       },
@@ -299,6 +328,7 @@ export class Edge {
       clicksQ30Into: (rung, logits, first, count, target) => {
         for (let at = first; at < first + count; at++) target[at] = q30(rung, logits[at]!);
       },
+      clickQ30: q30,
       conversionQ30: q30,
       lightConversionLogit: () => 0.1,
     };

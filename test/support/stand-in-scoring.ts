@@ -14,7 +14,16 @@ export class StandInScoring implements ScoringPort {
   readonly #cross = new Float32Array(1000 * crossDimension);
   #next = 0;
 
-  constructor(click: (row: number) => number, delayMs: number, finish: (slot: number) => void, now: () => number) {
+  readonly #isFull: () => boolean;
+
+  constructor(
+    click: (row: number) => number,
+    delayMs: number,
+    finish: (slot: number) => void,
+    now: () => number,
+    isFull: () => boolean = () => false,
+  ) {
+    this.#isFull = isFull;
     this.#click = click;
     this.#delayMs = delayMs;
     this.#finish = finish;
@@ -22,6 +31,7 @@ export class StandInScoring implements ScoringPort {
   }
 
   begin(rowCount: number): number {
+    if (this.#isFull()) return -1;
     const slot = this.#next++;
     this.#slots.set(slot, { count: rowCount, ids: new Int32Array(rowCount), claimedMs: this.#now() });
     return slot;

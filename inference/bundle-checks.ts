@@ -1,3 +1,4 @@
+import type { VectorScale } from '#embeddings/quantisation.ts';
 import { BundleError } from './bundle-errors.ts';
 import { type BundleContent, bundleFiles } from './bundle.ts';
 import {
@@ -28,6 +29,7 @@ export async function checkContent(content: BundleContent): Promise<void> {
   checkRanker(content.schema, content.ranker.click, 'click');
   checkRanker(content.schema, content.ranker.conversion, 'conversion');
   checkCalibration(content.calibration, bundleFiles.calibration.name);
+  if (content.userScale !== undefined) checkUserScale(content.userScale, content.head.dims.user);
   checkGoldenShape(content);
   await checkGolden(content);
 }
@@ -170,6 +172,17 @@ export function checkCalibration(set: CalibrationSet, file: string): void {
       if (problem !== undefined)
         throw new BundleError('BUNDLE_CALIBRATION_INVALID', `${file}: heads.${head}.${rung}: ${problem}`);
     }
+  }
+}
+
+function checkUserScale({ dimension, min, max, mean }: VectorScale, wanted: number): void {
+  const { name: file } = bundleFiles.userScale;
+  if (dimension !== wanted)
+    throw new BundleError('BUNDLE_TENSORS_INVALID', `${file}: dimension is ${dimension}, not ${wanted}`);
+  for (const [name, values] of Object.entries({ min, max, mean })) checkNumbers(values, wanted, `${file}: ${name}`);
+  for (let place = 0; place < wanted; place++) {
+    if (min[place]! > max[place]!)
+      throw new BundleError('BUNDLE_TENSORS_INVALID', `${file}: min[${place}] is above max`);
   }
 }
 

@@ -5,6 +5,8 @@ import {
   type Bundle,
   type BundleFile,
   type Manifest,
+  type OptionalBundleFile,
+  type RequiredBundleFile,
   bundleFiles,
   bundleFormatVersion,
   bundleHeads,
@@ -16,7 +18,7 @@ import type { CalibrationHeads } from './calibration.ts';
 import { type JsonValue, canonicalJson, parseCanonical } from './canonical-json.ts';
 import type { FeatureSchema } from './feature-schema.ts';
 import { readGolden } from './golden.ts';
-import { contextOf, headOf, rankerOf } from './model-tensors.ts';
+import { contextOf, headOf, rankerOf, scaleOf } from './model-tensors.ts';
 import { readBounded } from './read-bounded.ts';
 import { readSafetensors } from './safetensors.ts';
 import { type Verifier, checkSignature, sha256Hex } from './signing.ts';
@@ -32,13 +34,17 @@ const fileCountMax = 64;
 export async function readBundle(directory: string, verifier: Verifier | 'any'): Promise<Bundle> {
   const { manifest, id } = await readManifest(directory, verifier);
   const bytes = await readFiles(directory, manifest);
-  const text = (file: BundleFile): string => new TextDecoder().decode(bytes[file]);
-  const tensors = (file: BundleFile) => readSafetensors(bytes[file], bundleFiles[file].name);
+  const text = (file: RequiredBundleFile): string => new TextDecoder().decode(bytes[file]);
+  const tensors = (file: RequiredBundleFile) => readSafetensors(bytes[file], bundleFiles[file].name);
   const schema = json(text('schema'), bundleFiles.schema.name, 'BUNDLE_SCHEMA_INVALID') as FeatureSchema;
   checkSchema(schema);
-  const sha256 = (file: BundleFile): string =>
-    manifest.files.find(({ name }) => name === bundleFiles[file].name)!.sha256;
-  const towerVersion = towerVersionOf(schema, sha256('userTower'), sha256('context'));
+  const sha256 = (file: RequiredBundleFile): string => listedSha256(manifest, file)!;
+  const towerVersion = towerVersionOf(
+    schema,
+    sha256('userTower'),
+    sha256('context'),
+    listedSha256(manifest, 'userScale'),
+  );
   if (manifest.tower_version !== towerVersion)
     throw new BundleError('BUNDLE_HASH_WRONG', `${manifestFile}: tower_version`);
   const heads = json(
@@ -66,6 +72,11 @@ export async function readBundle(directory: string, verifier: Verifier | 'any'):
     ranker: rankerOf(tensors('ranker'), schema),
     calibration: { id: manifest.calibration_id, heads },
     golden: readGolden(text('golden')),
+    ...(bytes.userScale === undefined
+      ? {}
+      : {
+          userScale: scaleOf(readSafetensors(bytes.userScale, bundleFiles.userScale.name), manifest.dims.user),
+        }),
   };
   await checkContent(bundle);
   return bundle;
@@ -130,14 +141,22 @@ function checkManifest(value: Readonly<Record<string, unknown>>): Manifest {
   return manifest as Manifest;
 }
 
+type BundleBytes = Readonly<Record<RequiredBundleFile, Buffer> & Partial<Record<OptionalBundleFile, Buffer>>>;
+const optionalFiles: ReadonlySet<string> = new Set<OptionalBundleFile>(['userScale']);
+
+function listedSha256({ files }: Manifest, file: BundleFile): string | undefined {
+  return files.find(({ name }) => name === bundleFiles[file].name)?.sha256;
+}
+
 /** Every known file with its bytes. A file that this release does not know would be content that nobody checked: refused. */
-async function readFiles(directory: string, manifest: Manifest): Promise<Readonly<Record<BundleFile, Buffer>>> {
+async function readFiles(directory: string, manifest: Manifest): Promise<BundleBytes> {
   const listed = new Map(manifest.files.map((file) => [file.name, file]));
   if (listed.size !== manifest.files.length)
     throw new BundleError('BUNDLE_MANIFEST_INVALID', `${manifestFile}: files: a name stands twice`);
   const bytes: Partial<Record<BundleFile, Buffer>> = {};
   for (const [file, { name, bytesMax }] of Object.entries(bundleFiles)) {
     const entry = listed.get(name);
+    if (entry === undefined && optionalFiles.has(file)) continue;
     if (entry === undefined)
       throw new BundleError('BUNDLE_FILE_MISSING', `${manifestFile}: files does not list ${name}`);
     listed.delete(name);
@@ -151,7 +170,7 @@ async function readFiles(directory: string, manifest: Manifest): Promise<Readonl
       'BUNDLE_MANIFEST_INVALID',
       `${manifestFile}: files: ${JSON.stringify(unknown)} is not a file of a bundle`,
     );
-  return bytes as Record<BundleFile, Buffer>;
+  return bytes as BundleBytes;
 }
 
 function json(text: string, file: string, code: 'BUNDLE_SCHEMA_INVALID' | 'BUNDLE_CALIBRATION_INVALID'): unknown {

@@ -7,6 +7,7 @@ import {
   type BundleContent,
   type BundleFile,
   type Manifest,
+  type RequiredBundleFile,
   bundleFiles,
   bundleFormatVersion,
   bundleHeads,
@@ -17,7 +18,7 @@ import { canonicalJson } from './canonical-json.ts';
 import type { FeatureSchema } from './feature-schema.ts';
 import { goldenText } from './golden.ts';
 import { referenceHeadGraph } from './head-graph.ts';
-import { contextTensors, headTensors, rankerTensors } from './model-tensors.ts';
+import { contextTensors, headTensors, rankerTensors, scaleTensors } from './model-tensors.ts';
 import { writeSafetensors } from './safetensors.ts';
 import { type Signer, sha256Hex } from './signing.ts';
 import { splitHead } from './split-head.ts';
@@ -59,7 +60,7 @@ export async function writeBundle(root: string, model: TrainedModel, signer: Sig
 
 /** The parts that a bundle adds to what the trainer gave: graphs of the head, whole and split, and the id of the calibration. */
 export function contentOf(model: TrainedModel): BundleContent {
-  const { schema, head, userTower, adTower, context, ranker, calibration, golden } = model;
+  const { schema, head, userTower, adTower, context, ranker, calibration, golden, userScale } = model;
   const split = splitHead(head);
   return {
     schema,
@@ -74,13 +75,14 @@ export function contentOf(model: TrainedModel): BundleContent {
     ranker,
     calibration: { id: calibrationId(calibration.heads), heads: calibration.heads },
     golden,
+    ...(userScale === undefined ? {} : { userScale }),
   };
 }
 
 function fileBytes(content: BundleContent): ReadonlyMap<string, Uint8Array> {
-  const { schema, head, context, ranker, calibration, golden } = content;
+  const { schema, head, context, ranker, calibration, golden, userScale } = content;
   const text = (value: string): Uint8Array => new TextEncoder().encode(value);
-  const bytes: Readonly<Record<BundleFile, Uint8Array>> = {
+  const bytes: Readonly<Record<RequiredBundleFile, Uint8Array> & Partial<Record<BundleFile, Uint8Array>>> = {
     schema: text(JSON.stringify(schema)),
     headGraph: content.headGraph,
     serveGraph: content.serveGraph,
@@ -92,6 +94,7 @@ function fileBytes(content: BundleContent): ReadonlyMap<string, Uint8Array> {
     ranker: writeSafetensors(rankerTensors(schema, ranker)),
     calibration: text(canonicalJson(calibration.heads)),
     golden: text(goldenText(golden)),
+    ...(userScale === undefined ? {} : { userScale: writeSafetensors(scaleTensors(userScale)) }),
   };
   return new Map(Object.entries(bytes).map(([file, content]) => [bundleFiles[file as BundleFile].name, content]));
 }
@@ -112,15 +115,25 @@ function manifestOf(model: TrainedModel, content: BundleContent, files: Readonly
       content.schema,
       sha256Hex(content.userTower),
       list.find(({ name }) => name === bundleFiles.context.name)!.sha256,
+      list.find(({ name }) => name === bundleFiles.userScale.name)?.sha256,
     ),
     calibration_id: content.calibration.id,
     files: list,
   };
 }
 
-/** Stored user vectors are right for exactly this user tower, this meaning of its ids, and these context rows. */
-export function towerVersionOf(schema: FeatureSchema, userTowerSha256: string, contextSha256: string): string {
-  return sha256Hex(`${userTowerSha256}\n${contextSha256}\n${sha256Hex(canonicalJson(schema.user))}`);
+/**
+ * Stored user vectors are right for exactly this user tower, this meaning of its ids, these context rows and, where there is one, this
+ * scale: the bytes of an int8 vector mean nothing by another.
+ */
+export function towerVersionOf(
+  schema: FeatureSchema,
+  userTowerSha256: string,
+  contextSha256: string,
+  userScaleSha256: string | undefined,
+): string {
+  const scale = userScaleSha256 === undefined ? '' : `\n${userScaleSha256}`;
+  return sha256Hex(`${userTowerSha256}\n${contextSha256}\n${sha256Hex(canonicalJson(schema.user))}${scale}`);
 }
 
 async function holds(directory: string, entries: readonly (readonly [string, Uint8Array])[]): Promise<boolean> {

@@ -1,3 +1,4 @@
+import type { VectorScale } from '#embeddings/quantisation.ts';
 import type { CalibrationSet } from './calibration.ts';
 import type { FeatureSchema } from './feature-schema.ts';
 import type { HeadDims, HeadWeights } from './head-weights.ts';
@@ -15,7 +16,7 @@ const mebibyte = 2 ** 20;
 /** A manifest lists a dozen files and some metrics: about 4 KB. */
 export const manifestBytesMax = mebibyte;
 
-/** Every file that a bundle has, and the most it may hold. All are read into memory, one after another. */
+/** Every file that a bundle may have, and the most it may hold. All are read into memory, one after another. */
 export const bundleFiles = {
   /** Vocabularies of a million ads and users take about 40 MB. */
   schema: { name: 'schema.json', bytesMax: 256 * mebibyte },
@@ -30,8 +31,13 @@ export const bundleFiles = {
   ranker: { name: 'ranker.safetensors', bytesMax: 512 * mebibyte },
   calibration: { name: 'calibration.json', bytesMax: mebibyte },
   golden: { name: 'golden.jsonl', bytesMax: 4 * mebibyte },
+  /** Range and mean of the user vectors: bundles of before 0.2.0 have none. */
+  userScale: { name: 'user-scale.safetensors', bytesMax: mebibyte },
 } as const;
 export type BundleFile = keyof typeof bundleFiles;
+/** Files that a bundle may lack. */
+export type OptionalBundleFile = 'userScale';
+export type RequiredBundleFile = Exclude<BundleFile, OptionalBundleFile>;
 
 export type ManifestFile = { readonly name: string; readonly sha256: string; readonly bytes: number };
 
@@ -67,6 +73,8 @@ export type BundleContent = {
   readonly ranker: LightRankerWeights;
   readonly calibration: CalibrationSet;
   readonly golden: readonly GoldenRow[];
+  /** Of the user tower's vectors: int8 user embeddings in stores are read by it, and its mean stands in for one that cannot be had. */
+  readonly userScale?: VectorScale;
 };
 
 /** A bundle that was read and checked. */

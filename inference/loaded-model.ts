@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { VectorScale } from '#embeddings/quantisation.ts';
 import {
   type CalibratedRung,
   calibratedRungs,
@@ -34,6 +35,8 @@ export class LoadedModel {
   readonly towerVersion: string;
   readonly schema: FeatureSchema;
   readonly ranker: LightRanker;
+  /** How int8 user vectors of this tower version are read, and the mean vector; undefined: its bundle does not say. */
+  readonly userScale: VectorScale | undefined;
   readonly userSegments: UserSegments;
   /** 32 bits of the model's id. */
   readonly predictionKey: number;
@@ -53,6 +56,7 @@ export class LoadedModel {
     this.towerVersion = shared.towerVersion;
     this.schema = shared.schema;
     this.ranker = new LightRanker(shared.schema, shared.ranker, shared.columns);
+    this.userScale = shared.userScale;
     this.userSegments = new UserSegments(shared.schema);
     this.predictionKey = createHash('sha256').update(shared.modelId).digest().readInt32LE(0);
     this.#adLineItem = adLineItem;

@@ -1,4 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises';
+import type { VectorScale } from '#embeddings/quantisation.ts';
 import { AdColumnFiller, type AdColumns, allocateAdColumns } from './ad-columns.ts';
 import { AdTower } from './ad-tower.ts';
 import { AdWordIds } from './ad-word-ids.ts';
@@ -15,6 +16,8 @@ export type ModelShared = {
   readonly modelId: string;
   readonly towerVersion: string;
   readonly userDimension: number;
+  /** Undefined: its bundle has none. */
+  readonly userScale: VectorScale | undefined;
   readonly calibration: CalibrationSet;
   /** Without the vocabularies of users, ads, line items and advertisers: what a request needs. */
   readonly schema: FeatureSchema;
@@ -81,6 +84,7 @@ async function sharedPart(bundle: Bundle, slot: number, adCapacity: number, towe
     modelId: bundle.id,
     towerVersion: bundle.towerVersion,
     userDimension: bundle.head.dims.user,
+    userScale: bundle.userScale,
     calibration: bundle.calibration,
     schema: requestSchema(bundle.schema),
     ranker: { click: sharedHead(bundle.ranker.click), conversion: sharedHead(bundle.ranker.conversion) },

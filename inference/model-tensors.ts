@@ -1,3 +1,4 @@
+import type { VectorScale } from '#embeddings/quantisation.ts';
 import { headShapes } from './bundle-checks.ts';
 import { BundleError } from './bundle-errors.ts';
 import { bundleFiles } from './bundle.ts';
@@ -39,6 +40,17 @@ export function contextTensors(schema: FeatureSchema, context: readonly Float32A
 
 export function contextOf(tensors: Tensors, schema: FeatureSchema): Float32Array[] {
   return schema.context.map(({ name }) => float32(tensors, name, bundleFiles.context.name));
+}
+
+/** `min`, `max` and `mean`: [dims.user] each. */
+export function scaleTensors({ dimension, min, max, mean }: VectorScale): Tensors {
+  return new Map(Object.entries({ min, max, mean }).map(([name, values]) => [name, list(values, dimension)]));
+}
+
+export function scaleOf(tensors: Tensors, dimension: number): VectorScale {
+  const { name: file } = bundleFiles.userScale;
+  const values = (name: string): Float32Array => float32(tensors, name, file);
+  return { dimension, min: values('min'), max: values('max'), mean: values('mean') };
 }
 
 /** Lists of a ranker head by their names in the file. */

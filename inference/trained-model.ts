@@ -1,3 +1,4 @@
+import type { VectorScale } from '#embeddings/quantisation.ts';
 import type { CalibrationSet } from './calibration.ts';
 import type { FeatureSchema } from './feature-schema.ts';
 import type { HeadWeights } from './head-weights.ts';
@@ -36,6 +37,8 @@ export type TrainedModel = {
   readonly ranker: LightRankerWeights;
   readonly calibration: CalibrationSet;
   readonly golden: readonly GoldenRow[];
+  /** Range of the user tower's vectors per dimension, and their mean as requests meet them. */
+  readonly userScale?: VectorScale;
   readonly window: TrainingWindow;
   readonly metrics: Readonly<Record<string, number>>;
   /** Id of the bundle that training began from. */

@@ -30,7 +30,7 @@ export function servedModel(shared: ServedModelShared, adLineItem: Uint32Array):
       users,
       predictionKey: loaded.predictionKey,
       userSegmentOf: (userIds) => loaded.userSegments.of(userIds),
-      averageUserVector: users.vectorOf(0),
+      averageUserVector: loaded.userScale?.mean ?? users.vectorOf(0),
       vocabulary,
       ranker: loaded.ranker,
       requestVectorInto: (target, userVector, contextIds) => loaded.requestVectorInto(target, userVector, contextIds),

@@ -101,9 +101,10 @@ export async function goldenRows(
   }));
 }
 
-function addContext(
+/** u = vector + Σ rows of the context ids, in place. */
+export function addContext(
   vector: Float32Array,
-  ids: readonly number[],
+  ids: ArrayLike<number>,
   { schema }: ImpressionSet,
   context: readonly Float32Array[],
 ): void {

@@ -1,22 +1,26 @@
+import type { VectorScale } from '#embeddings/quantisation.ts';
 import {
   type CalibrationSet,
   type Calibrator,
   CompiledCalibrator,
   type HeadCalibrators,
 } from '#inference/calibration.ts';
+import type { LightRankerWeights } from '#inference/light-ranker.ts';
 import { seededRandom } from '#inference/seeded-random.ts';
 import type { TrainedModel } from '#inference/trained-model.ts';
 import { checkImpressionSet } from './check-impression-set.ts';
 import { type DeepHyperParameters, deepDefaults } from './deep-parameters.ts';
 import { DeepTrainer } from './deep-trainer.ts';
 import { exportedParts, goldenRows } from './export-model.ts';
+import { type ExportedParts, ExportedScorer } from './exported-scorer.ts';
 import { fitCalibrator } from './fit-calibration.ts';
+import { fitLadder, type LadderCalibrators, userScale } from './fit-ladder.ts';
 import { crossPlace, LightRankerTrainer } from './fit-light-ranker.ts';
 import type { ImpressionSet } from './impression-set.ts';
 import { TrainerError } from './trainer-errors.ts';
 import { type HeadNumber, ScoredRows } from './scored-rows.ts';
 import { areaUnderCurve, type Quality, qualityOf } from './training-metrics.ts';
-import { type RowRange, shuffledRows, splitRows } from './training-rows.ts';
+import { type RowRange, shuffledRows, splitRows, type TrainingSplit } from './training-rows.ts';
 
 export type TrainingOptions = {
   /** The same seed, rows and machine give the same model to the last bit. */
@@ -52,15 +56,18 @@ export async function trainModel(set: ImpressionSet, options: TrainingOptions): 
     light.finish();
     deep.finish();
     await score(split.calibrate, light, deep, hyper.batchRows, options, scored);
-    const calibration = calibrators(scored);
+    const parts = exportedParts(deep);
+    const ranker = light.weights();
+    const ladder = await ladderParts(set, split, parts, ranker, random);
+    const calibration = withLadder(calibrators(scored), ladder.calibrators);
     const exam = new ScoredRows(set, split.check.to - split.check.from);
     await score(split.check, light, deep, hyper.batchRows, options, exam);
-    const parts = exportedParts(deep);
     return {
       schema: set.schema,
       ...parts,
-      ranker: light.weights(),
+      ranker,
       calibration,
+      userScale: ladder.scale,
       golden: await goldenRows(set, split.check, parts, deep, light),
       window: { fromMs: set.timeMs[0]!, toMs: set.timeMs[split.train.to - 1]!, rows: split.train.to },
       metrics: metricsOf(exam, calibration),
@@ -111,6 +118,33 @@ async function score(
     scored.add(rows, start, count, cross, logits);
     onProgress?.(start + count, rows.length, 'scoring');
   }
+}
+
+/** What the failure ladder needs of a finished model: how its user vectors lie, and calibrators of the rungs that came later. */
+async function ladderParts(
+  set: ImpressionSet,
+  split: TrainingSplit,
+  parts: ExportedParts,
+  ranker: LightRankerWeights,
+  random: () => number,
+): Promise<{ readonly scale: VectorScale; readonly calibrators: LadderCalibrators }> {
+  const scorer = await ExportedScorer.open(set, parts, ranker);
+  try {
+    const scale = userScale(set, split.train, scorer, parts.head.dims.user);
+    return { scale, calibrators: await fitLadder(set, split, scorer, scale.mean, random) };
+  } finally {
+    await scorer.close();
+  }
+}
+
+function withLadder({ id, heads }: CalibrationSet, ladder: LadderCalibrators): CalibrationSet {
+  return {
+    id,
+    heads: {
+      click: { ...heads.click, ...ladder.click },
+      conversion: { ...heads.conversion, ...ladder.conversion },
+    },
+  };
 }
 
 function calibrators(scored: ScoredRows): CalibrationSet {

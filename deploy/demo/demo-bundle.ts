@@ -5,13 +5,15 @@ import type { DemoFiles } from './demo-files.ts';
 
 /** A training run that takes longer has hung: the whole of it takes half a minute. */
 const trainMsMax = 900_000;
+/** The number is raised when bundles made by older code must not be reused. */
+const bundleFolder = 'bundles-2';
 
 /**
  * The bundle trained on a demo world's log, made on first use in a process of its own (its memory goes with it) and reused
  * afterwards. Progress goes to stderr as it comes. Returns the bundle's folder.
  */
 export async function ensureDemoBundle(dataDir: string, demo: DemoFiles, log: (line: string) => void): Promise<string> {
-  const root = join(demo.folder, 'bundles');
+  const root = join(demo.folder, bundleFolder);
   const made = bundleIn(root);
   if (made !== undefined) return made;
   mkdirSync(root, { recursive: true });

@@ -86,6 +86,7 @@ describe('a bundle', () => {
     expect(bundle.ranker).toEqual(model.ranker);
     expect(bundle.context).toEqual(model.context);
     expect(bundle.golden).toEqual(model.golden);
+    expect(bundle.userScale).toEqual(model.userScale);
     expect(bundle.calibration.heads).toEqual(model.calibration.heads);
     expect(new Uint8Array(bundle.userTower)).toEqual(model.userTower);
     expect(bundle.manifest.metrics).toEqual(model.metrics);
@@ -105,6 +106,38 @@ describe('a bundle', () => {
     const childId = await writeBundle(elsewhere, child, signer);
     expect(childId).not.toBe(id);
     expect((await readManifest(join(elsewhere, childId), verifier)).manifest.parent).toBe(id);
+  });
+
+  test('of before has no scale of its user vectors and no calibrators for later rungs, and is read all the same', async () => {
+    const before = await smallTrainedModel(7, { isOfBefore: true });
+    const bundle = await readBundle(join(root, await writeBundle(root, before, signer)), verifier);
+    expect(bundle.userScale).toBeUndefined();
+    expect(existsSync(join(bundle.directory, bundleFiles.userScale.name))).toBe(false);
+    // Bytes of a vector mean nothing by another scale.
+    const scaled = await readBundle(directory, verifier);
+    expect(bundle.towerVersion).not.toBe(scaled.towerVersion);
+    const { mean, ...rest } = model.userScale!;
+    const moved = { ...model, userScale: { ...rest, mean: mean.map((value) => value + 1) } };
+    expect((await readBundle(join(root, await writeBundle(root, moved, signer)), verifier)).towerVersion).not.toBe(
+      scaled.towerVersion,
+    );
+  });
+
+  test('is refused where its scale is no scale or a later rung has a calibrator that is none', async () => {
+    const scale = model.userScale!;
+    const scales = [
+      { ...scale, min: scale.max, max: scale.min },
+      { ...scale, mean: scale.mean.map(() => Number.NaN) },
+      { ...scale, dimension: 32, min: scale.min.slice(32), max: scale.max.slice(32), mean: scale.mean.slice(32) },
+    ];
+    const faults: (BundleFault | undefined)[] = [];
+    for (const userScale of scales) faults.push(await faultOf(writeBundle(root, { ...model, userScale }, signer)));
+    expect(faults).toEqual(['BUNDLE_TENSORS_INVALID', 'BUNDLE_NOT_FINITE', 'BUNDLE_TENSORS_INVALID']);
+    const { click, conversion } = model.calibration.heads;
+    const falling = { logits: [0, 1], probabilities: [0.5, 0.1] };
+    const heads = { click: { ...click, 'cached-prediction': falling }, conversion };
+    const broken = { ...model, calibration: { id: '', heads } };
+    expect(await faultOf(writeBundle(root, broken, signer))).toBe('BUNDLE_CALIBRATION_INVALID');
   });
 
   test('leaves nothing half made, is not written twice, and is repaired when damaged', async () => {

@@ -1,6 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type Calibrator, CompiledCalibrator, calibratorProblem } from '#inference/calibration.ts';
+import {
+  asIs,
+  type Calibrator,
+  calibratorFor,
+  CompiledCalibrator,
+  calibratorProblem,
+  type HeadCalibrators,
+} from '#inference/calibration.ts';
 
 const q30 = 2 ** 30;
 const logit = fc.double({ noNaN: true, noDefaultInfinity: true });
@@ -66,4 +73,24 @@ describe('a calibrator', () => {
   ])('with %s is refused', (_, logits, probabilities) => {
     expect(calibratorProblem({ logits, probabilities })).toBeTypeOf('string');
   });
+});
+
+test('a rung that came later takes its own calibrator, else that of the neighbour that is named for it', () => {
+  const flat = (probability: number): Calibrator => ({ logits: [0], probabilities: [probability] });
+  const before: HeadCalibrators = { full: flat(0.1), reduced: flat(0.2), 'light-ranker': flat(0.3) };
+  expect(calibratorFor(before, 'average-embedding')).toBe(before.full);
+  expect(calibratorFor(before, 'cached-prediction')).toBe(before.full);
+  expect(calibratorFor(before, 'default-features')).toBe(before['light-ranker']);
+  expect(calibratorFor(before, 'smoothed-rate')).toBe(asIs);
+  const own = flat(0.4);
+  expect(calibratorFor({ ...before, 'smoothed-rate': own }, 'smoothed-rate')).toBe(own);
+});
+
+test('as it is: the probability whose logit it was, within 0.2 % of it', () => {
+  expect(calibratorProblem(asIs)).toBeUndefined();
+  const compiled = new CompiledCalibrator(asIs);
+  for (let logit = -10; logit <= 10; logit += 0.01) {
+    const p = 1 / (1 + Math.exp(-logit));
+    expect(Math.abs(compiled.q30(logit) / q30 / p - 1)).toBeLessThan(0.002);
+  }
 });

@@ -1,4 +1,5 @@
 import * as ort from 'onnxruntime-node';
+import type { VectorScale } from '#embeddings/quantisation.ts';
 import { adColumnsOf } from '#inference/ad-columns.ts';
 import { contentOf } from '#inference/bundle-write.ts';
 import type { Bundle } from '#inference/bundle.ts';
@@ -28,6 +29,8 @@ export type SmallModelOptions = {
   readonly goldenCount?: number;
   /** More are crossed with no advertiser. */
   readonly crossesAdvertisers?: boolean;
+  /** As a trainer wrote it before user vectors had a scale. */
+  readonly isOfBefore?: boolean;
 };
 
 const categories = ['IAB1', 'IAB2', 'IAB3', 'IAB4', 'IAB5'];
@@ -133,6 +136,13 @@ function smallRankerHead(
   };
 }
 
+const smallScale: VectorScale = {
+  dimension: servedDims.user,
+  min: new Float32Array(servedDims.user).fill(-0.5),
+  max: new Float32Array(servedDims.user).fill(1.5),
+  mean: Float32Array.from({ length: servedDims.user }, (_, place) => place / 64),
+};
+
 /** A complete model with random weights, small enough to be written, read and served in a test: same seed, same bytes. */
 export async function smallTrainedModel(seed: number, options: SmallModelOptions = {}): Promise<TrainedModel> {
   const random = seededRandom(seed);
@@ -152,6 +162,7 @@ export async function smallTrainedModel(seed: number, options: SmallModelOptions
     },
     calibration: { id: '', heads: { click: rungs, conversion: rungs } },
     golden: [],
+    ...(options.isOfBefore === true ? {} : { userScale: smallScale }),
     window: { fromMs: 1_700_000_000_000, toMs: 1_700_600_000_000, rows: 1000 },
     metrics: { auc: 0.75 },
   };

@@ -76,6 +76,27 @@ test('every calibrator is valid, and full and reduced mean the same', () => {
   }
 });
 
+test('rungs that answer after a failure have calibrators of their own, and user vectors a scale', () => {
+  const { click, conversion } = model.calibration.heads;
+  expect(Object.keys(click)).toEqual([
+    'full',
+    'reduced',
+    'light-ranker',
+    'average-embedding',
+    'default-features',
+    'cached-prediction',
+    'smoothed-rate',
+  ]);
+  expect(Object.keys(conversion).slice(3)).toEqual(['average-embedding', 'default-features']);
+  expect(new Set(Object.values(click).map((each) => JSON.stringify(each))).size).toBe(6);
+  const { dimension, min, max, mean } = model.userScale!;
+  expect(dimension).toBe(model.head.dims.user);
+  for (let place = 0; place < dimension; place++) {
+    expect(min[place]).toBeLessThanOrEqual(mean[place]! + 1e-5);
+    expect(mean[place]).toBeLessThanOrEqual(max[place]! + 1e-5);
+  }
+});
+
 test('too few rows or clicks are refused, with what is missing', async () => {
   const none = { ...set, click: new Uint8Array(set.rowCount), conversion: new Uint8Array(set.rowCount) };
   await expect(trainModel(none, { seed: 1 })).rejects.toMatchObject({

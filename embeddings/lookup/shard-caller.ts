@@ -196,6 +196,7 @@ export class ShardCaller {
     const nowMs = this.#now();
     if (!attempt.isCounted) {
       if (error instanceof StoreError && ownFaults.has(error.code)) {
+        if (error.code === 'STORE_BUSY') copy.busy += 1;
         copy.breaker.forget(attempt.pass);
       } else {
         copy.failures += 1;

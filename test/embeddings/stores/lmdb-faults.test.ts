@@ -1,0 +1,328 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { open as openFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { Worker } from 'node:worker_threads';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { LmdbStore } from '#embeddings/stores/lmdb-store.ts';
+import type { LmdbAppendWork } from './lmdb-append-worker.ts';
+import { until } from '../../support/until.ts';
+import { expectFault, expectSame, valuesOf } from './store.contract.ts';
+
+let folder: string;
+let children: ChildProcess[] = [];
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'gavelin-lmdb-'));
+});
+afterEach(() => {
+  for (const child of children) child.kill('SIGKILL');
+  children = [];
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const hourMs = 3_600_000;
+const open = (options: Partial<ConstructorParameters<typeof LmdbStore>[0]> = {}) =>
+  new LmdbStore({ path: folder, now: Date.now, ...options });
+
+function startChild(...args: string[]): { child: ChildProcess; lines: AsyncIterable<string> } {
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'lmdb-child.ts'), ...args], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  children.push(child);
+  return { child, lines: createInterface({ input: child.stdout }) };
+}
+
+test('what was written is there after a restart, with the time that was left to it', async () => {
+  const [lasting, brief, list] = ['lasting', 'brief', 'list'].map((name) => Buffer.from(name));
+  let nowMs = 1_000_000;
+  const now = () => nowMs;
+  const first = open({ now });
+  await first.write([
+    { key: lasting!, value: Buffer.from('a') },
+    { key: brief!, value: Buffer.from('b'), ttlMs: 1000 },
+  ]);
+  await first.append(list!, Buffer.from('one'), 5, hourMs);
+  await first.close();
+  nowMs += 999;
+  const second = open({ now });
+  await second.append(list!, Buffer.from('two'), 5, hourMs);
+  const keys = [lasting!, brief!, list!];
+  expectSame(await valuesOf(second, keys), [Buffer.from('a'), Buffer.from('b'), Buffer.from('onetwo')]);
+  nowMs += 1;
+  expectSame(await valuesOf(second, keys), [Buffer.from('a'), undefined, Buffer.from('onetwo')]);
+  await second.close();
+});
+
+test(
+  'killed in the middle of writing, it has all that it had taken, and each value whole',
+  { timeout: 60_000 },
+  async () => {
+    for (let round = 0; round < 3; round++) {
+      const { child, lines } = startChild('write', folder);
+      let taken = -1;
+      for await (const line of lines) {
+        taken = Number(line);
+        if (taken >= 150 + round * 40) break;
+      }
+      child.kill('SIGKILL');
+      await once(child, 'exit');
+      const store = open();
+      await store.ready();
+      const keys = Array.from({ length: taken + 1 }, (_, number) => Buffer.from(`n${number}`));
+      expectSame(
+        await valuesOf(store, keys),
+        keys.map((_, number) => Buffer.alloc(200, String(number))),
+      );
+      const [list] = await valuesOf(store, [Buffer.from('all')]);
+      const numbers = Array.from({ length: list!.length / 8 }, (_, index) =>
+        Number(list!.toString('latin1', index * 8, index * 8 + 8)),
+      );
+      const own = numbers.slice(numbers.lastIndexOf(0));
+      expect(own.slice(0, taken + 1)).toEqual(keys.map((_, number) => number));
+      await store.close();
+    }
+  },
+);
+
+test(
+  'threads that append to the same lists lose nothing, and see at once what each wrote',
+  { timeout: 60_000 },
+  async () => {
+    const [threads, rounds, lists] = [3, 150, 4];
+    const store = open();
+    await store.ready();
+    const outcomes = await Promise.all(
+      Array.from({ length: threads }, async (_, thread) => {
+        const work: LmdbAppendWork = { path: folder, thread, rounds, lists };
+        const worker = new Worker(new URL('lmdb-append-worker.ts', import.meta.url), { workerData: work });
+        const [answer] = (await once(worker, 'message')) as [{ unseen: number }];
+        await once(worker, 'exit');
+        return answer.unseen;
+      }),
+    );
+    expect(outcomes).toEqual([0, 0, 0]);
+    const values = await valuesOf(
+      store,
+      Array.from({ length: lists }, (_, index) => Buffer.from(`list ${index}`)),
+    );
+    const records = values.flatMap((list) => list!.toString().split(';').slice(0, -1));
+    expect(records.length).toBe(threads * rounds);
+    expect(new Set(records).size).toBe(threads * rounds);
+    await store.close();
+  },
+);
+
+test('a thread that has a value in memory sees what another writes, once that has resolved', async () => {
+  const [reader, writer] = [open(), open({ sweeps: false })];
+  const key = Buffer.from('shared');
+  for (let round = 0; round < 100; round++) {
+    const value = Buffer.from(`round ${round}`);
+    await writer.write([{ key, value }]);
+    expectSame(await valuesOf(reader, [key]), [value]);
+    // In memory now, so it comes without a promise.
+    expectSame(reader.read(0, 0, [key]) as Buffer[], [value]);
+  }
+  await writer.remove([key]);
+  expectSame(await valuesOf(reader, [key]), [undefined]);
+  expect(reader.read(0, 0, [key])).toEqual([undefined]);
+  await Promise.all([reader.close(), writer.close()]);
+});
+
+test('another process that holds the lock delays writes and nothing else', { timeout: 60_000 }, async () => {
+  const store = open({ limits: { memoryMsMax: hourMs } });
+  const keys = Array.from({ length: 50 }, (_, index) => Buffer.from(`key ${index}`));
+  await store.write(keys.map((key) => ({ key, value: key })));
+  const { child, lines } = startChild('hold', folder);
+  const told = lines[Symbol.asyncIterator]();
+  expect((await told.next()).value).toBe('held');
+  let written = false;
+  const late = Buffer.from('late');
+  const write = store.write([{ key: late, value: late }]).then(() => (written = true));
+  // A blocked loop would never come to where the lock is let go.
+  let turns = 0;
+  while (turns < 2000) {
+    turns++;
+    const value = keys[turns % 50]!;
+    expectSame(await valuesOf(store, [value]), [value]);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect(written).toBe(false);
+  expectSame(await valuesOf(store, [late]), [undefined]);
+  child.stdin!.end('x');
+  await write;
+  expectSame(await valuesOf(store, [late]), [late]);
+  await store.close();
+});
+
+test(
+  'a write that waits too long is given up, and nothing is pending after the store is closed',
+  { timeout: 60_000 },
+  async () => {
+    const store = open({ limits: { writeMsMax: 200, writeCountMax: 3 } });
+    await store.ready();
+    const { child, lines } = startChild('hold', folder);
+    await lines[Symbol.asyncIterator]().next();
+    const key = Buffer.from('k');
+    const settled = await Promise.allSettled(
+      [1, 2, 3, 4, 5].map((number) => store.write([{ key, value: Buffer.from([number]) }])),
+    );
+    const codes = settled.map((each) =>
+      each.status === 'rejected' ? (each.reason as { code: string }).code : 'taken',
+    );
+    expect(codes).toEqual(['STORE_TIMEOUT', 'STORE_TIMEOUT', 'STORE_TIMEOUT', 'STORE_BUSY', 'STORE_BUSY']);
+    child.stdin!.end('x');
+    await store.close();
+  },
+);
+
+test('what has expired is taken out by itself', { timeout: 60_000 }, async () => {
+  const store = open();
+  const keys = Array.from({ length: 2500 }, (_, index) => Buffer.from(`brief ${index}`));
+  await store.write(keys.map((key) => ({ key, value: Buffer.alloc(500), ttlMs: 50 })));
+  await store.write([{ key: Buffer.from('lasting'), value: Buffer.from('x') }]);
+  const { LmdbFolder } = await import('#embeddings/stores/lmdb-folder.ts');
+  const look = new LmdbFolder(folder);
+  await until(() => {
+    look.refresh();
+    return look.database.getKeysCount() === 1;
+  }, 'only what lasts is left');
+  await look.close();
+  await store.close();
+});
+
+test(
+  'a store that has reached its limit refuses, goes on reading, and takes again what room is made for',
+  { timeout: 60_000 },
+  async () => {
+    const store = open({ bytesMax: 1 << 20 });
+    const entry = (number: number) => ({
+      key: Buffer.from(`n${number}`),
+      value: Buffer.alloc(4000, 'v'),
+      ttlMs: hourMs,
+    });
+    let number = 0;
+    await expectFault(async () => {
+      for (; number < 2000; number++) await store.write([entry(number)]);
+    }, 'STORE_FAULTY');
+    expect(number).toBeGreaterThan(100);
+    await expect(store.write([entry(number)])).rejects.toThrow('is full');
+    expectSame(await valuesOf(store, [entry(0).key]), [entry(0).value]);
+    await store.remove(Array.from({ length: 60 }, (_, index) => entry(index).key));
+    await store.write([entry(number)]);
+    expect(statSync(join(folder, 'data.mdb')).size).toBeLessThan(3 << 20);
+    await store.close();
+  },
+);
+
+test.skipIf(process.platform !== 'linux')(
+  'a full disk is told to whoever writes; what was taken is still read',
+  { timeout: 60_000 },
+  async () => {
+    const child = spawn(
+      'bash',
+      [
+        '-c',
+        `trap '' XFSZ; ulimit -f 4096; exec "$0" "$1" fill "$2"`,
+        process.execPath,
+        join(import.meta.dirname, 'lmdb-child.ts'),
+        folder,
+      ],
+      { stdio: ['ignore', 'pipe', 'ignore'] },
+    );
+    children.push(child);
+    let line = '';
+    for await (const each of createInterface({ input: child.stdout })) line = each;
+    const outcome = JSON.parse(line) as { fault: string; taken: number; kept: number[]; refused: null };
+    expect(outcome).toMatchObject({ fault: 'STORE_FAULTY', kept: [2000, 2000], refused: null });
+    expect(outcome.taken).toBeGreaterThan(100);
+    const again = open();
+    expectSame(await valuesOf(again, [Buffer.from('n0')]), [Buffer.alloc(2000, 'x')]);
+    await again.close();
+  },
+);
+
+test('a file that was cut short or is something else is refused by name, and replaced by whoever moves it away', async () => {
+  const first = open();
+  await first.write(
+    Array.from({ length: 500 }, (_, index) => ({ key: Buffer.from(`k${index}`), value: Buffer.alloc(1000) })),
+  );
+  await first.close();
+  const file = join(folder, 'data.mdb');
+  const whole = readFileSync(file);
+  truncateSync(file, whole.length - 16_384);
+  const cut = open();
+  await expectFault(() => cut.ready(), 'STORE_FAULTY');
+  await expect(cut.ready()).rejects.toThrow('cut short');
+  await expectFault(() => cut.read(0, 0, [Buffer.from('k1')]), 'STORE_FAULTY');
+  await expectFault(() => cut.write([]), 'STORE_FAULTY');
+  writeFileSync(file, Buffer.alloc(100_000, 'not a database'));
+  await expect(cut.ready()).rejects.toThrow('no database');
+  rmSync(file);
+  await cut.ready();
+  await cut.write([{ key: Buffer.from('k'), value: Buffer.from('v') }]);
+  expectSame(await valuesOf(cut, [Buffer.from('k')]), [Buffer.from('v')]);
+  await cut.close();
+});
+
+test('a folder that cannot be used is a clear error', async () => {
+  const file = join(folder, 'a-file');
+  writeFileSync(file, 'x');
+  const store = open({ path: join(file, 'below') });
+  await expectFault(() => store.ready(), 'STORE_UNREACHABLE');
+  await expect(store.ready()).rejects.toThrow(file);
+  await store.close();
+  mkdirSync(join(folder, 'deep'), { recursive: true });
+  const deep = open({ path: join(folder, 'deep', 'er') });
+  await deep.ready();
+  await deep.close();
+});
+
+test.skipIf(process.platform === 'win32')(
+  'a disk that hangs: memory goes on answering, other reads are given up or refused, and all is well again afterwards',
+  { timeout: 60_000 },
+  async () => {
+    const store = open({ limits: { readMsMax: 150, readCountMax: 4, memoryMsMax: hourMs } });
+    const [hot, ...cold] = Array.from({ length: 6 }, (_, index) => Buffer.from(`k${index}`));
+    await store.write([hot!, ...cold].map((key) => ({ key, value: key })));
+    expectSame(await valuesOf(store, [hot!]), [hot]);
+    const release = holdFileThreads();
+    const reads = cold.map((key) => valuesOf(store, [key]));
+    expectSame(store.read(0, 0, [hot!]) as Buffer[], [hot]);
+    const codes = (await Promise.allSettled(reads)).map((each) =>
+      each.status === 'rejected' ? (each.reason as { code: string }).code : 'answered',
+    );
+    expect(codes).toEqual(['STORE_TIMEOUT', 'STORE_TIMEOUT', 'STORE_TIMEOUT', 'STORE_TIMEOUT', 'STORE_BUSY']);
+    expectSame(store.read(0, 0, [hot!]) as Buffer[], [hot]);
+    await release();
+    await until(async () => {
+      const outcome = await Promise.allSettled([valuesOf(store, cold)]);
+      return outcome[0].status === 'fulfilled' && outcome[0].value.every((value, index) => value?.equals(cold[index]!));
+    }, 'all is read again');
+    await store.close();
+  },
+);
+
+/** Every thread that waits for files in this process now waits: each opens a pipe that nobody writes into. */
+function holdFileThreads(): () => Promise<void> {
+  const pipe = join(folder, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  const openings = Array.from({ length: 16 }, () => openFile(pipe, 'r'));
+  return async () => {
+    const other = openSync(pipe, 'r+');
+    for (const opening of openings) await (await opening).close();
+    closeSync(other);
+  };
+}

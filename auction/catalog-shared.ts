@@ -147,7 +147,8 @@ export function columnViews(shared: Readonly<Record<ColumnName, SharedArrayBuffe
 export function catalogMemory(shared: CatalogShared, index: IndexShared): Record<string, number> {
   const parts: Record<string, number> = { ad: 0, lineItem: 0, creative: 0, advertiser: 0 };
   for (const [name, [of]] of Object.entries(columns)) parts[of]! += shared.columns[name as ColumnName].byteLength;
-  parts['texts'] = shared.texts.bytes.byteLength;
+  // What is reserved beyond the texts there are is never touched, so it takes no memory.
+  parts['texts'] = new Uint32Array(shared.texts.used)[0]!;
   parts['sets'] = setNames
     .flatMap((name) => Object.values(shared.sets[name]))
     .reduce((sum, buffer) => sum + buffer.byteLength, 0);

@@ -42,8 +42,7 @@ export class QuantisedTable implements EmbeddingTable {
     if (target.length < rows.length * dimension)
       throw new EmbeddingError('SIZE_MISMATCH', `${rows.length} rows of ${dimension} into ${target.length} numbers`);
     for (let index = 0; index < rows.length; index++) if (rows[index]! >= rowCount) this.#outside(rows[index]!);
-    for (let index = 0; index < rows.length; index++)
-      quantiser.decodeInto(target, index * dimension, data, rows[index]! * dimension);
+    quantiser.decodeRows(target, data, rows);
   }
 
   /** Writes a row from numbers, `from` places into `values`; throws `VALUE_NOT_FINITE` and leaves the row as it was. */

@@ -32,6 +32,10 @@ describe('the index of ids', () => {
           expect(index.count).toBe(truth.size);
           for (const [id, row] of truth) expect(index.get(id)).toBe(row);
           expect(index.get(other)).toBe(truth.get(other) ?? -1);
+          const asked = [other, ...truth.keys(), other, ...truth.keys()];
+          const rows = new Int32Array(asked.length).fill(77);
+          index.getMany(asked, asked.length - 1, rows);
+          expect([...rows]).toEqual([...asked.slice(0, -1).map((id) => truth.get(id) ?? -1), 77]);
         },
       ),
       { numRuns: 500 },
@@ -74,6 +78,11 @@ describe('the index of ids', () => {
       expect(index.get(id)).toBe(-1);
     }
     expect(index.get(longest)).toBe(1);
+    // More of them than a batch has room for, between others.
+    const asked = Array.from({ length: 40 }, (_, at) => (at % 3 === 0 ? longest : at % 3 === 1 ? `${longest}y` : 'z'));
+    const rows = new Int32Array(asked.length);
+    index.getMany(asked, asked.length, rows);
+    expect([...rows]).toEqual(asked.map((id) => (id === longest ? 1 : -1)));
   });
 
   test('costs 16 bytes an id beside its text, and 11 reserved of which 1.5 are used', () => {

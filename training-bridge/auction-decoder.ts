@@ -1,4 +1,4 @@
-import { auctionSections, candidateColumns, sectionHeaderBytes } from './auction-encoder.ts';
+import { auctionSections, candidateColumns, lookupBytes, sectionHeaderBytes } from './auction-encoder.ts';
 import { EventLogError } from './errors.ts';
 import { AuctionDraft, auctionLimits, schemaIds } from './event-records.ts';
 import { FieldReader, frameHeaderBytes, frameTailBytes, schemaIdAt, viewOf, wholeRecordBytes } from './record-frame.ts';
@@ -52,12 +52,15 @@ function readSection(id: number, fields: FieldReader, draft: AuctionDraft): void
     case auctionSections.userIds:
       draft.userIdCount = readWords(fields, draft.userIds);
       break;
-    case auctionSections.userVector: {
-      const count = Math.min((fields.end - fields.at) >> 2, draft.userVector.length);
-      for (let index = 0; index < count; index++) draft.userVector[index] = fields.f32();
-      draft.userVectorCount = count;
+    case auctionSections.userVector:
+      draft.userVectorCount = readFloats(fields, draft.userVector);
       break;
-    }
+    case auctionSections.lookups:
+      readLookups(fields, draft);
+      break;
+    case auctionSections.userState:
+      draft.userStateCount = readFloats(fields, draft.userState);
+      break;
     case auctionSections.imps:
       readImps(fields, draft);
       break;
@@ -110,6 +113,24 @@ function readWords(fields: FieldReader, target: Uint32Array): number {
   const count = Math.min((fields.end - fields.at) >> 2, target.length);
   for (let index = 0; index < count; index++) target[index] = fields.u32();
   return count;
+}
+
+function readFloats(fields: FieldReader, target: Float32Array): number {
+  const count = Math.min((fields.end - fields.at) >> 2, target.length);
+  for (let index = 0; index < count; index++) target[index] = fields.f32();
+  return count;
+}
+
+function readLookups(fields: FieldReader, draft: AuctionDraft): void {
+  const count = Math.min(Math.floor((fields.end - fields.at) / lookupBytes), auctionLimits.lookupCountMax);
+  for (let place = 0; place < count; place++) {
+    draft.lookupTable[place] = fields.u8();
+    draft.lookupOutcome[place] = fields.u8();
+    draft.lookupSource[place] = fields.u8();
+    fields.u8();
+    draft.lookupAgeMs[place] = fields.u32();
+  }
+  draft.lookupCount = count;
 }
 
 function readImpContexts(fields: FieldReader, draft: AuctionDraft): void {

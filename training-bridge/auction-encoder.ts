@@ -17,6 +17,8 @@ export const auctionSections = {
   features: 8,
   stages: 9,
   impContexts: 10,
+  lookups: 11,
+  userState: 12,
 } as const;
 export const sectionHeaderBytes = 8;
 
@@ -44,7 +46,9 @@ export class AuctionEncoder {
       draft.contextIdCount > auctionLimits.contextIdCountMax ||
       draft.userIdCount > auctionLimits.userIdCountMax ||
       draft.impContextCount > auctionLimits.impCountMax ||
-      draft.stageCount > auctionLimits.stageCountMax
+      draft.stageCount > auctionLimits.stageCountMax ||
+      draft.lookupCount > auctionLimits.lookupCountMax ||
+      draft.userStateCount > auctionLimits.userStateCountMax
     ) {
       throw new EventLogError('EVENT_LOG_TOO_LARGE');
     }
@@ -52,12 +56,14 @@ export class AuctionEncoder {
     at = this.#texts(draft, at);
     at = this.#copyWords(auctionSections.contextIds, draft.contextIds, draft.contextIdCount, at);
     at = this.#copyWords(auctionSections.userIds, draft.userIds, draft.userIdCount, at);
-    at = this.#userVector(draft, at);
+    at = this.#copyFloats(auctionSections.userVector, draft.userVector, draft.userVectorCount, at);
     at = this.#imps(draft, at);
     at = this.#candidates(draft, at);
     at = this.#features(draft, at);
     at = this.#copyWords(auctionSections.stages, draft.stageUs, draft.stageCount, at);
     at = this.#impContexts(draft, at);
+    at = this.#lookups(draft, at);
+    at = this.#copyFloats(auctionSections.userState, draft.userState, draft.userStateCount, at);
     return sealRecord(this.bytes, this.#view, 0, at, schemaIds.auction);
   }
 
@@ -122,12 +128,27 @@ export class AuctionEncoder {
     return this.#close(id, start, (word + count) << 2);
   }
 
-  #userVector(draft: AuctionDraft, start: number): number {
-    const count = Math.min(draft.userVectorCount, draft.userVector.length);
+  #copyFloats(id: number, source: Float32Array, wanted: number, start: number): number {
+    const count = Math.min(wanted, source.length);
     if (count === 0) return start;
     const word = (start + sectionHeaderBytes) >> 2;
-    for (let index = 0; index < count; index++) this.#floats[word + index] = draft.userVector[index]!;
-    return this.#close(auctionSections.userVector, start, (word + count) << 2);
+    for (let index = 0; index < count; index++) this.#floats[word + index] = source[index]!;
+    return this.#close(id, start, (word + count) << 2);
+  }
+
+  /** Per value `[u8 table][u8 outcome][u8 source][u8 0][u32 age in ms]`. */
+  #lookups(draft: AuctionDraft, start: number): number {
+    const { lookupCount } = draft;
+    if (lookupCount === 0) return start;
+    let at = start + sectionHeaderBytes;
+    for (let place = 0; place < lookupCount; place++, at += lookupBytes) {
+      this.bytes[at] = draft.lookupTable[place]!;
+      this.bytes[at + 1] = draft.lookupOutcome[place]!;
+      this.bytes[at + 2] = draft.lookupSource[place]!;
+      this.bytes[at + 3] = 0;
+      this.#view.setUint32(at + 4, draft.lookupAgeMs[place]!, true);
+    }
+    return this.#close(auctionSections.lookups, start, at);
   }
 
   /** Only with several imps: `[u8 imps][u8 ids per imp][u8 imp of the user vector][u8 0]`, then the ids. */
@@ -273,6 +294,8 @@ export class AuctionEncoder {
   }
 }
 
+/** Of one looked-up value in its section. */
+export const lookupBytes = 8;
 const impFixedBytes = 40;
 let encoder: AuctionEncoder | undefined;
 

@@ -23,6 +23,10 @@ export const auctionLimits = {
   contextIdCountMax: 16,
   userIdCountMax: 12,
   userDimension: 64,
+  /** Values that one auction looks up for its user: see server/user-tables.ts. */
+  lookupCountMax: 8,
+  /** Numbers of window and session: see embeddings/users/user-window.ts. */
+  userStateCountMax: 16,
   crossDimension: 16,
   /** Candidates whose cross features and logit are kept: every winner, then a seeded sample of losers. */
   featureRowCountMax: 32,
@@ -40,6 +44,9 @@ export const surfaceNumbers = { openrtb: 0, auction: 1, predict: 2 } as const;
  * a cap or held back by pacing never become candidates (`cappedCount`, `throttledCount`). The decider honours all three.
  */
 export const verdictBits = { budget: 1, cap: 2, pacing: 4 } as const;
+
+/** Age of a looked-up value that does not say when it was written. */
+export const unknownAgeMs = 0xffff_ffff;
 
 /**
  * One auction as columns: the pipeline owns one per request in flight (about 140 KB at 4096 candidates), fills it without
@@ -98,6 +105,19 @@ export class AuctionDraft {
   /** With several imps: of how many there are context ids of their own, `contextIdCount` each (they differ in the size); `contextIds` are the first imp's. */
   impContextCount = 0;
   readonly impContextIds = new Uint32Array(auctionLimits.impCountMax * auctionLimits.contextIdCountMax);
+
+  /**
+   * What was looked up, in the order of the tables: number of the table, what became of it, where it came from (see
+   * embeddings/lookup/lookup-table.ts) and how many ms ago it was written (0xffffffff unknown).
+   */
+  lookupCount = 0;
+  readonly lookupTable = new Uint8Array(auctionLimits.lookupCountMax);
+  readonly lookupOutcome = new Uint8Array(auctionLimits.lookupCountMax);
+  readonly lookupSource = new Uint8Array(auctionLimits.lookupCountMax);
+  readonly lookupAgeMs = new Uint32Array(auctionLimits.lookupCountMax);
+  /** What the user just did, as the numbers of `userStateNames`; none without a user. */
+  userStateCount = 0;
+  readonly userState = new Float32Array(auctionLimits.userStateCountMax);
 
   impCount = 0;
   readonly impId: string[] = Array.from({ length: auctionLimits.impCountMax }, () => '');
@@ -202,6 +222,8 @@ export class AuctionDraft {
     this.userVectorCount = 0;
     this.userVectorImp = 0;
     this.impContextCount = 0;
+    this.lookupCount = 0;
+    this.userStateCount = 0;
     this.eligibleCount = 0;
     this.throttledCount = 0;
     this.cappedCount = 0;
@@ -223,6 +245,17 @@ export class AuctionDraft {
     if (imp >= this.impContextCount) return this.contextIds.subarray(0, this.contextIdCount);
     const from = imp * auctionLimits.contextIdCountMax;
     return this.impContextIds.subarray(from, from + this.contextIdCount);
+  }
+
+  /** Notes one looked-up value; beyond `lookupCountMax` nothing is noted. `ageMs` below 0: unknown. */
+  noteLookup(table: number, outcome: number, source: number, ageMs: number): void {
+    const place = this.lookupCount;
+    if (place === auctionLimits.lookupCountMax) return;
+    this.lookupTable[place] = table;
+    this.lookupOutcome[place] = outcome;
+    this.lookupSource[place] = source;
+    this.lookupAgeMs[place] = ageMs < 0 ? unknownAgeMs : Math.min(Math.round(ageMs), unknownAgeMs - 1);
+    this.lookupCount = place + 1;
   }
 
   /**

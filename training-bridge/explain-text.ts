@@ -1,4 +1,11 @@
-import type { ExplainedCandidate, ExplainedImp, ExplainedNotice, ExplainedWinner, Explanation } from './explain.ts';
+import type {
+  ExplainedCandidate,
+  ExplainedImp,
+  ExplainedLookup,
+  ExplainedNotice,
+  ExplainedWinner,
+  Explanation,
+} from './explain.ts';
 
 /** The catalog's currency: all amounts of an explanation are in it. */
 const currency = 'USD';
@@ -10,11 +17,17 @@ export function explanationText(facts: Explanation): string {
     `  request ${JSON.stringify(facts.request_id)} from ${facts.caller_id === '' ? 'the default caller' : `caller ${facts.caller_id}`}, ${surfaceText[facts.surface]}; ${facts.known_user ? 'a known user' : 'no known user'}`,
     `  scored on rung "${facts.rung}" by model ${shortened(facts.model_id)}, calibrated by ${shortened(facts.calibrator_id)}; catalog version ${facts.catalog_version}`,
   ];
+  if (facts.lookups.length > 0) lines.push(`  looked up: ${facts.lookups.map(lookupText).join('; ')}`);
   const heldBack = heldBackText(facts);
   if (heldBack !== '') lines.push(heldBack);
   for (const [index, imp] of facts.imps.entries()) lines.push('', ...impLines(facts, imp, index));
   lines.push('', ...noticeLines(facts.notices));
   return `${lines.join('\n')}\n`;
+}
+
+function lookupText({ table, outcome, source, age_ms }: ExplainedLookup): string {
+  const from = outcome === 'found' ? ` in the ${source === 'hedge' ? 'second store asked' : source}` : '';
+  return `${table} ${outcome}${from}${age_ms === undefined ? '' : `, ${(age_ms / 1000).toFixed(1)} s old`}`;
 }
 
 /** '' where every ad that was found could become a candidate, and for records from before this was written down. */

@@ -3,15 +3,19 @@ import { expectedValueNanos } from '#auction/expected-value.ts';
 import { reasonOf } from '#auction/loss-reasons.ts';
 import { mechanismNames } from '#auction/mechanisms.ts';
 import { qualityWeightQ30 } from '#auction/quality.ts';
+import { outcomeNumbers, sourceNumbers } from '#embeddings/lookup/lookup-table.ts';
+import { userStateNames } from '#embeddings/users/user-window.ts';
 import type { AdDictionary } from './ad-dictionary.ts';
 import { auctionIdHalves, auctionIdText } from './auction-id-text.ts';
-import { type AuctionDraft, type NoticeRecord, noticeFlags } from './event-records.ts';
+import { type AuctionDraft, type NoticeRecord, noticeFlags, unknownAgeMs } from './event-records.ts';
 import { explanationText } from './explain-text.ts';
 import { findAuction } from './find-auction.ts';
 
 export type ExplainOptions = {
   /** Names of the ladder's rungs, by number. */
   readonly rungNames?: readonly string[];
+  /** Names of the tables that users are looked up in, by number. */
+  readonly tableNames?: readonly string[];
   /** How many losers per imp are told in full. */
   readonly loserCount?: number;
 };
@@ -63,6 +67,15 @@ export type ExplainedImp = {
   readonly counts_by_reason: Readonly<Record<string, number>>;
 };
 
+/** One value that was looked up for the user, or was not there. */
+export type ExplainedLookup = {
+  readonly table: string;
+  readonly outcome: string;
+  readonly source: string;
+  /** Undefined where it does not say. */
+  readonly age_ms: number | undefined;
+};
+
 export type ExplainedNotice = {
   readonly kind: string;
   readonly time_ms: number;
@@ -91,6 +104,9 @@ export type Explanation = {
   readonly margin_ppm: number;
   readonly quality_exponent: number;
   readonly known_user: boolean;
+  readonly lookups: readonly ExplainedLookup[];
+  /** What the user just did, by the names of embeddings/users/user-window.ts; empty without a user. */
+  readonly user_state: Readonly<Record<string, number>>;
   /** Ads found over all imps, and how many of them never became candidates because of pacing or the user's frequency caps. */
   readonly eligible_ads: number;
   readonly throttled_ads: number;
@@ -108,6 +124,8 @@ export type ExplainAnswer =
 const loserCountDefault = 5;
 const q30One = 2 ** 30;
 const surfaces = ['openrtb', 'auction', 'predict'] as const;
+const outcomeNames = Object.keys(outcomeNumbers);
+const sourceNames = Object.keys(sourceNumbers);
 const priceTypes = ['CPM', 'CPC', 'CPA'] as const;
 
 /** Why an auction ended as it did, from the log alone: as facts and as English. */
@@ -145,13 +163,31 @@ function explain(
     increment_nanos: draft.incrementNanos,
     margin_ppm: draft.marginPpm,
     quality_exponent: draft.qualityExponent,
-    known_user: draft.userRow !== 0xffff_ffff,
+    known_user: draft.userRow !== 0xffff_ffff || draft.lookupOutcome.subarray(0, draft.lookupCount).includes(0),
+    lookups: Array.from({ length: draft.lookupCount }, (_, place) => explainLookup(draft, place, options)),
+    user_state: Object.fromEntries(
+      Array.from(draft.userState.subarray(0, draft.userStateCount), (value, index) => [
+        userStateNames[index] ?? String(index),
+        value,
+      ]),
+    ),
     eligible_ads: draft.eligibleCount,
     throttled_ads: draft.throttledCount,
     capped_ads: draft.cappedCount,
     currency: draft.currency,
     imps,
     notices: notices.map(explainNotice),
+  };
+}
+
+function explainLookup(draft: AuctionDraft, place: number, { tableNames }: ExplainOptions): ExplainedLookup {
+  const table = draft.lookupTable[place]!;
+  const ageMs = draft.lookupAgeMs[place]!;
+  return {
+    table: tableNames?.[table] ?? String(table),
+    outcome: outcomeNames[draft.lookupOutcome[place]!] ?? String(draft.lookupOutcome[place]),
+    source: sourceNames[draft.lookupSource[place]!] ?? String(draft.lookupSource[place]),
+    age_ms: ageMs === unknownAgeMs ? undefined : ageMs,
   };
 }
 

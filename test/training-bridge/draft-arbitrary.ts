@@ -89,6 +89,11 @@ export const anyDraft: fc.Arbitrary<AuctionDraft> = fc
       maxLength: auctionLimits.impCountMax,
     }),
     userVectorImp: fc.nat({ max: auctionLimits.impCountMax - 1 }),
+    lookups: fc.array(
+      fc.tuple(fc.nat({ max: 255 }), fc.nat({ max: 255 }), fc.nat({ max: 255 }), fc.integer({ min: -1, max: 2 ** 33 })),
+      { maxLength: auctionLimits.lookupCountMax },
+    ),
+    userState: fc.array(float, { maxLength: auctionLimits.userStateCountMax }),
     featureRows: fc.integer({ min: 0, max: auctionLimits.featureRowCountMax }),
   })
   .map((shape) => {
@@ -131,6 +136,9 @@ export const anyDraft: fc.Arbitrary<AuctionDraft> = fc
     draft.userVectorCount = shape.userVector.length;
     draft.userVectorImp = shape.userVectorImp;
     for (const [index, ids] of shape.impContexts.entries()) draft.setImpContext(index, Uint32Array.from(ids));
+    for (const lookup of shape.lookups) draft.noteLookup(...lookup);
+    draft.userState.set(shape.userState);
+    draft.userStateCount = shape.userState.length;
     draft.stageUs.set(shape.stages);
     draft.stageCount = shape.stages.length;
     const rows = Math.min(shape.featureRows, shape.candidates.length);
@@ -162,6 +170,10 @@ export function keptOf(draft: AuctionDraft): Record<string, unknown> {
     impContexts: Array.from({ length: draft.impContextCount }, (_, index) => [...draft.contextIdsOf(index)]),
     userIds: upTo(draft.userIds, draft.userIdCount),
     userVector: upTo(draft.userVector, draft.userVectorCount),
+    lookups: [draft.lookupTable, draft.lookupOutcome, draft.lookupSource, draft.lookupAgeMs].map((column) =>
+      upTo(column, draft.lookupCount),
+    ),
+    userState: upTo(draft.userState, draft.userStateCount),
     stages: upTo(draft.stageUs, draft.stageCount),
     impId: draft.impId.slice(0, impCount),
     imps: [

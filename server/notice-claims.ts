@@ -26,7 +26,7 @@ export type NoticeClaims = {
   readonly reservationHandle: number;
   readonly reservationGeneration: number;
   readonly reservedNanos: number;
-  /** 64-bit hash of the user key for caps, in two halves; 0, 0 without consent. */
+  /** 64-bit hash of the user key for caps and windows, in two halves; 0, 0 without consent. Masked in the token itself. */
   readonly userHashHigh: number;
   readonly userHashLow: number;
   /** Epoch milliseconds, whole. */
@@ -38,8 +38,8 @@ export type NoticeClaims = {
   readonly clickUrl: string;
 };
 
-/** What clicks and conversions are settled by: neither who saw the ad nor what was bid for showing it. */
-export function publicClaims(claims: NoticeClaims): NoticeClaims {
+/** What clicks and conversions are settled by: not what was bid for showing the ad, and of a conversion nothing of who saw it. */
+export function publicClaims(claims: NoticeClaims, kind: 'click' | 'conversion'): NoticeClaims {
   return {
     ...claims,
     bidNanos: 0,
@@ -48,8 +48,8 @@ export function publicClaims(claims: NoticeClaims): NoticeClaims {
     reservationHandle: -1,
     reservationGeneration: 0,
     reservedNanos: 0,
-    userHashHigh: 0,
-    userHashLow: 0,
+    userHashHigh: kind === 'click' ? claims.userHashHigh : 0,
+    userHashLow: kind === 'click' ? claims.userHashLow : 0,
     currency: 'USD',
   };
 }

@@ -1,4 +1,4 @@
-import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto';
+import { createHmac, createSecretKey, hash, type KeyObject, timingSafeEqual } from 'node:crypto';
 import {
   type NoticeClaims,
   type NoticeKind,
@@ -33,7 +33,12 @@ const bodyBytesMax = fixedBytes + optionalBytes + adIdBytesMax + clickUrlBytesMa
 /** 128 of 256 bits: 2^127 attempts at a live endpoint for one forgery, and 21 characters less per address. */
 const macBytes = 16;
 const tokenCharsMax = Math.ceil(((bodyBytesMax + macBytes) * 4) / 3);
-const flagBits = { test: 1, reservation: 2, user: 4, currency: 8 } as const;
+/** `sealed`: the user's hash is masked. Tokens from before it was carry it as it is. */
+const flagBits = { test: 1, reservation: 2, user: 4, currency: 8, sealed: 16 } as const;
+/** Auction id and imp of a body, which the mask is made from, lie here. */
+const maskedFrom = { start: 2, end: 11 } as const;
+const maskKeyBytes = 32;
+const noMask = Buffer.alloc(8);
 /** Of the catalog: what needs no word. */
 const usualCurrency = 'USD';
 
@@ -54,6 +59,9 @@ export function userHashSeeds(key: Uint8Array): { readonly high: number; readonl
 export class NoticeSigner {
   readonly #keys: Readonly<Record<NoticeKind | 'shared', KeyObject>>;
   readonly #bytes = Buffer.alloc(bodyBytesMax + macBytes);
+  /** Secret key, then auction id and imp: what a mask is the hash of. */
+  readonly #mask = Buffer.alloc(maskKeyBytes + maskedFrom.end - maskedFrom.start);
+  #lastMask = noMask;
   #end = 0;
 
   /** `key`: at least 16 secret bytes; each kind's key is derived from it. */
@@ -65,6 +73,7 @@ export class NoticeSigner {
       NoticeKind | 'shared',
       KeyObject
     >;
+    createHmac('sha256', key).update('gavelin notice user mask v1').digest().copy(this.#mask);
   }
 
   /** The tokens of one bid, in about 6 µs: two HMACs and five texts. Times are cut to whole ms, amounts are integers below 2^48. */
@@ -81,7 +90,7 @@ export class NoticeSigner {
 
   /** One token alone. */
   signOne(kind: NoticeKind, claims: NoticeClaims): string {
-    this.#writeBody(kind === 'click' || kind === 'conversion' ? publicClaims(claims) : claims);
+    this.#writeBody(kind === 'click' || kind === 'conversion' ? publicClaims(claims, kind) : claims);
     if (kind === 'click') this.#writeUrl(claims.clickUrl);
     return this.#sealed(kind);
   }
@@ -95,7 +104,7 @@ export class NoticeSigner {
     const bodyEnd = bytes.length - macBytes;
     const mac = this.#macOf(kind, bytes.subarray(0, bodyEnd));
     if (!timingSafeEqual(mac, bytes.subarray(bodyEnd))) return 'BAD';
-    const claims = readClaims(bytes, bodyEnd);
+    const claims = readClaims(bytes, bodyEnd, (body) => this.#maskOf(body));
     if (claims === undefined) return 'BAD';
     const expiresAtMs = claims.issuedAtMs + noticeLifetimesMs[kind];
     return nowMs > expiresAtMs ? 'EXPIRED' : { kind, claims, expiresAtMs };
@@ -110,7 +119,7 @@ export class NoticeSigner {
     bytes[1] =
       (claims.isTest ? flagBits.test : 0) |
       (hasReservation ? flagBits.reservation : 0) |
-      (hasUser ? flagBits.user : 0) |
+      (hasUser ? flagBits.user | flagBits.sealed : 0) |
       (hasCurrency ? flagBits.currency : 0);
     bytes.writeUInt32LE(claims.auctionHigh, 2);
     bytes.writeUInt32LE(claims.auctionLow, 6);
@@ -127,14 +136,32 @@ export class NoticeSigner {
       at += reservationBytes;
     }
     if (hasUser) {
-      bytes.writeUInt32LE(claims.userHashHigh >>> 0, at);
-      bytes.writeUInt32LE(claims.userHashLow >>> 0, at + 4);
+      const mask = this.#maskOf(bytes);
+      bytes.writeUInt32LE((claims.userHashHigh ^ mask.readUInt32LE(0)) >>> 0, at);
+      bytes.writeUInt32LE((claims.userHashLow ^ mask.readUInt32LE(4)) >>> 0, at + 4);
       at += userBytes;
     }
     if (hasCurrency) at += bytes.write(claims.currency, at, currencyBytes, 'latin1');
     const idBytes = bytes.write(claims.adId, at, adIdBytesMax, 'utf8');
     bytes.writeUInt16LE(idBytes, 29);
     this.#end = at + idBytes;
+  }
+
+  /**
+   * What a user's hash is masked with: every visitor of a page sees its click address, and must not be able to tell that two of them
+   * are of one person. Used once per auction and imp. A secret and nine bytes, hashed: of fixed length, so that nothing can be
+   * appended; 0.7 µs where an HMAC takes 1.7, once for all tokens of a bid.
+   */
+  #maskOf(body: Buffer): Buffer {
+    const input = this.#mask;
+    if (
+      body.compare(input, maskKeyBytes, input.length, maskedFrom.start, maskedFrom.end) !== 0 ||
+      this.#lastMask === noMask
+    ) {
+      body.copy(input, maskKeyBytes, maskedFrom.start, maskedFrom.end);
+      this.#lastMask = hash('sha256', input, 'buffer');
+    }
+    return this.#lastMask;
   }
 
   #writeUrl(url: string): void {
@@ -190,7 +217,7 @@ class BidTokens implements NoticeTokens {
 }
 
 /** The MAC has held, so the body is one that we wrote; undefined only for a version that this code does not know. */
-function readClaims(bytes: Buffer, end: number): NoticeClaims | undefined {
+function readClaims(bytes: Buffer, end: number, maskOf: (body: Buffer) => Buffer): NoticeClaims | undefined {
   if (bytes[0]! >> 4 !== formatVersion) return undefined;
   const flags = bytes[1]!;
   const hasReservation = (flags & flagBits.reservation) !== 0;
@@ -201,6 +228,7 @@ function readClaims(bytes: Buffer, end: number): NoticeClaims | undefined {
   const idAt = currencyAt + (hasCurrency ? currencyBytes : 0);
   const idEnd = idAt + bytes.readUInt16LE(29);
   if (idEnd > end) return undefined;
+  const mask = hasUser && (flags & flagBits.sealed) !== 0 ? maskOf(bytes) : noMask;
   return {
     auctionHigh: bytes.readUInt32LE(2),
     auctionLow: bytes.readUInt32LE(6),
@@ -213,8 +241,8 @@ function readClaims(bytes: Buffer, end: number): NoticeClaims | undefined {
     reservationHandle: hasReservation ? bytes.readUInt32LE(fixedBytes) : -1,
     reservationGeneration: hasReservation ? bytes.readUInt32LE(fixedBytes + 4) : 0,
     reservedNanos: hasReservation ? bytes.readUIntLE(fixedBytes + 8, 6) : 0,
-    userHashHigh: hasUser ? bytes.readUInt32LE(userAt) : 0,
-    userHashLow: hasUser ? bytes.readUInt32LE(userAt + 4) : 0,
+    userHashHigh: hasUser ? (bytes.readUInt32LE(userAt) ^ mask.readUInt32LE(0)) >>> 0 : 0,
+    userHashLow: hasUser ? (bytes.readUInt32LE(userAt + 4) ^ mask.readUInt32LE(4)) >>> 0 : 0,
     issuedAtMs: bytes.readUIntLE(11, 6),
     isTest: (flags & flagBits.test) !== 0,
     currency: hasCurrency ? bytes.toString('latin1', currencyAt, idAt) : usualCurrency,

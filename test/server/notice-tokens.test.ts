@@ -38,7 +38,7 @@ const anyClaims = fc
 const signer = new NoticeSigner(key);
 
 /** What the tokens that a page shows to anybody may tell. */
-const publicPart = (claims: NoticeClaims): NoticeClaims => ({
+const publicPart = (claims: NoticeClaims, kind: 'click' | 'conversion'): NoticeClaims => ({
   ...claims,
   bidNanos: 0,
   chargeNanos: claims.priceType === 0 ? 0 : claims.chargeNanos,
@@ -46,8 +46,8 @@ const publicPart = (claims: NoticeClaims): NoticeClaims => ({
   reservationHandle: -1,
   reservationGeneration: 0,
   reservedNanos: 0,
-  userHashHigh: 0,
-  userHashLow: 0,
+  userHashHigh: kind === 'click' ? claims.userHashHigh : 0,
+  userHashLow: kind === 'click' ? claims.userHashLow : 0,
   currency: 'USD',
 });
 
@@ -57,8 +57,7 @@ test('what was signed is read back, from click and conversion only what they nee
       const tokens = signer.sign(claims);
       for (const kind of noticeKinds) {
         const verified = signer.verify(kind, tokens[kind], claims.issuedAtMs);
-        const isPublic = kind === 'click' || kind === 'conversion';
-        const told = isPublic ? publicPart(claims) : claims;
+        const told = kind === 'click' || kind === 'conversion' ? publicPart(claims, kind) : claims;
         expect(verified).toEqual({
           kind,
           claims: kind === 'click' ? told : { ...told, clickUrl: '' },
@@ -164,4 +163,25 @@ test('tokens fit into an address: 200 characters with reservation, user and an i
     expect(tokens[kind]).toMatch(/^[A-Za-z0-9_-]+$/u);
     expect(tokens[kind].length).toBeLessThanOrEqual(200);
   }
+});
+
+test('no two tokens show that they are of one person', () => {
+  const user = { userHashHigh: 0xdead_beef, userHashLow: 0x1234_5678 };
+  const clear = Buffer.alloc(8);
+  clear.writeUInt32LE(user.userHashHigh, 0);
+  clear.writeUInt32LE(user.userHashLow, 4);
+  const bodies = [1, 2].flatMap((auctionLow) =>
+    [0, 1].map((impIndex) => {
+      const { view, click } = signer.sign(claimsOf({ ...user, auctionLow, impIndex }));
+      for (const token of [view, click]) expect(Buffer.from(token, 'base64url').includes(clear)).toBe(false);
+      // Where the user lies in a click's body, which has no reservation.
+      return Buffer.from(click, 'base64url').toString('hex', 35, 43);
+    }),
+  );
+  expect(new Set(bodies).size).toBe(4);
+});
+
+test('tokens that carry the user as it is, as they did before, stay valid', () => {
+  const token = 'EAR4VjQS8N68mgAAts41ngFAQg8AAABAQg8AAAAHABSuRwEFAAAABgAAAGxpMS5jcjExuyA2QhwM4hY_wDJ1pxVV';
+  expect(signer.verify('view', token, noonMs)).toMatchObject({ claims: { userHashHigh: 5, userHashLow: 6 } });
 });

@@ -20,6 +20,10 @@ const commands: Readonly<Record<string, Command>> = {
     about: 'verify DIR: check every hash, the signature and the golden rows of a bundle',
     load: async () => (await import('./commands/bundle.ts')).runBundle,
   },
+  stores: {
+    about: 'check | fill: the stores that the settings name, and the users in them',
+    load: async () => (await import('./commands/stores.ts')).runStores,
+  },
   replay: {
     about: 'rerun every logged auction and compare winners and prices bit for bit',
     load: async () => (await import('./commands/log.ts')).runReplay,

@@ -19,7 +19,7 @@ export class SharedUserTable {
   readonly #index: SharedIdIndex;
   readonly #vectors: VectorTable;
   readonly #ids: Uint32Array;
-  readonly #idsPerUser: number;
+  readonly idsPerUser: number;
   readonly #state: Int32Array;
 
   /** `count`: rows, the unknown one included. `textBytes`: sum of the keys' lengths in UTF-8. */
@@ -42,7 +42,7 @@ export class SharedUserTable {
   constructor(shared: UserTableShared) {
     this.#index = new SharedIdIndex(shared.index);
     this.#vectors = new VectorTable(shared.vectors);
-    this.#idsPerUser = shared.idsPerUser;
+    this.idsPerUser = shared.idsPerUser;
     this.#ids = new Uint32Array(shared.ids);
     this.#state = new Int32Array(shared.state);
   }
@@ -67,17 +67,17 @@ export class SharedUserTable {
   idsOf(row: number): Uint32Array {
     if (!(row >= 0 && row < this.#vectors.rowCount))
       throw new EmbeddingError('ROW_OUT_OF_RANGE', `row ${row} of ${this.#vectors.rowCount}`);
-    return this.#ids.subarray(row * this.#idsPerUser, (row + 1) * this.#idsPerUser);
+    return this.#ids.subarray(row * this.idsPerUser, (row + 1) * this.idsPerUser);
   }
 
   /** The one writer: a new user's row, or a known one's with its ids replaced. Throws `USER_TABLE_FULL`. */
   add(key: string, ids: ArrayLike<number>): number {
-    if (ids.length !== this.#idsPerUser)
-      throw new EmbeddingError('SIZE_MISMATCH', `${ids.length} ids instead of ${this.#idsPerUser}`);
+    if (ids.length !== this.idsPerUser)
+      throw new EmbeddingError('SIZE_MISMATCH', `${ids.length} ids instead of ${this.idsPerUser}`);
     const known = this.rowOf(key);
     const row = known > 0 ? known : this.userCount + 1;
     if (row >= this.#vectors.rowCount) throw new EmbeddingError('USER_TABLE_FULL', `${this.userCount} users`);
-    this.#ids.set(ids, row * this.#idsPerUser);
+    this.#ids.set(ids, row * this.idsPerUser);
     if (known === 0) {
       this.#index.set(key, row);
       Atomics.store(this.#state, 0, row);

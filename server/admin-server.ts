@@ -27,6 +27,7 @@ export type AdminPorts = {
   explain(auctionId: string): Promise<AdminAnswer>;
   bundles(): AdminAnswer;
   activateBundle(request: unknown): Promise<AdminAnswer>;
+  invalidate(request: unknown): Promise<AdminAnswer>;
 };
 
 export type AdminOptions = {
@@ -187,6 +188,8 @@ async function api(
       return withBody(request, (body) => ports.changeCatalog(body));
     case 'PATCH /admin/v1/line-items':
       return withBody(request, (body) => ports.changeLineItem(decoded(id), body));
+    case 'POST /admin/v1/invalidate':
+      return withBody(request, (body) => ports.invalidate(body));
     case 'POST /admin/v1/bundles/activate':
       return withBody(request, (body) => ports.activateBundle(body));
     default:

@@ -11,11 +11,13 @@ import type {
   ScoringOutcome,
   ScoringPort,
   ServingModel,
+  UsersPort,
 } from './pipeline-ports.ts';
 import { contextOf } from './imp-context.ts';
 import { placeName } from './retrieval.ts';
 import { lossBits, rungAfter } from './rung-after.ts';
 import { type Rung, type RungNeed, rungs } from './rungs.ts';
+import type { UserEvents } from './user-events.ts';
 import { counterIndex, gaugeIndex, type Stage, stageSeries, type Telemetry } from './telemetry.ts';
 
 /** What a user has seen: see auction/frequency-caps.ts. Fills the flight's views and capped line items. */
@@ -25,6 +27,9 @@ export type AuctionFlowContext = {
   readonly retrieval: RetrievalPort;
   readonly candidates: CandidateStage;
   readonly caps: CapsPort;
+  readonly users: UsersPort;
+  /** Told of what a request says that its user searched for. */
+  readonly userEvents: Pick<UserEvents, 'queried'>;
   readonly scoring: ScoringPort;
   readonly rating: CandidateRating;
   readonly auction: AuctionPort;
@@ -48,7 +53,7 @@ const toldEveryMs = 1000;
 
 /**
  * The part of an auction that both roles share: who is it, what could be shown, score, calibrate, decide. Runs to the end at
- * once on the rungs without a head, else when the scoring threads have answered. Then `flight.done`
+ * once when the user is known in the process and the rung has no head, else when stores and scoring threads have answered. Then `flight.done`
  * is called, exactly once; `run` throws, or later `flight.failed` is called, when a bug of ours prevents it.
  */
 export class AuctionFlow {
@@ -62,39 +67,46 @@ export class AuctionFlow {
   }
 
   run(flight: Flight, request: BidRequest): void {
-    const { telemetry, now } = this.#context;
+    const { caps, users, userEvents, now } = this.#context;
     const model = this.#context.model();
     this.#models.set(flight, model);
     flight.request = request;
     try {
       const startedMs = now();
-      this.#whoIsIt(flight, request, model, startedMs);
-      const knownMs = now();
-      recordStage(telemetry, flight.draft, 'lookup', knownMs - startedMs);
-      this.#whatCouldBeShown(flight, request, model, knownMs);
-      recordStage(telemetry, flight.draft, 'retrieve', now() - knownMs);
-      const isForHead = flight.draft.candidateCount > 0 && rungs[flight.rung]!.scorer === 'head';
-      if (isForHead && this.#sendToHead(flight, request, model)) return;
-      this.#finish(flight, model);
+      flight.lookupStartedMs = startedMs;
+      if (request.user.key !== '') caps.lookup(flight, startedMs);
+      const isKnown = users.begin(flight, request, model, startedMs, this.#known);
+      // After the lookup has been sent: a query counts from the user's next request on.
+      if (request.place.search !== '') userEvents.queried(request, flight.userHashHigh, flight.userHashLow, startedMs);
+      if (isKnown) this.#goOn(flight, model);
     } catch (error) {
       this.#forget(flight);
       throw error;
     }
   }
 
-  #whoIsIt(flight: Flight, request: BidRequest, model: ServingModel, nowMs: number): void {
-    const { caps } = this.#context;
-    const { users } = model;
+  /** The stores have answered, or the time for them is over. */
+  readonly #known = (flight: Flight): void => {
+    try {
+      this.#goOn(flight, this.#models.get(flight)!);
+    } catch (error) {
+      this.#forget(flight);
+      flight.failed(flight, error);
+    }
+  };
+
+  /** From "who is it" to the scoring threads, or to the end on a rung without them. */
+  #goOn(flight: Flight, model: ServingModel): void {
+    const { telemetry, now } = this.#context;
     const { draft } = flight;
-    const { key } = request.user;
-    flight.userRow = key === '' ? 0 : users.rowOf(key);
-    const ids = users.idsOf(flight.userRow);
-    flight.userIds.set(ids);
-    draft.userIdCount = key === '' ? 0 : ids.length;
-    draft.userIds.set(ids);
-    draft.userKey = key;
-    draft.userRow = flight.userRow === 0 ? 0xffff_ffff : flight.userRow;
-    if (key !== '') caps.lookup(flight, nowMs);
+    const request = flight.request!;
+    const knownMs = now();
+    recordStage(telemetry, draft, 'lookup', knownMs - flight.lookupStartedMs);
+    this.#whatCouldBeShown(flight, request, model, knownMs);
+    recordStage(telemetry, draft, 'retrieve', now() - knownMs);
+    const isForHead = draft.candidateCount > 0 && rungs[flight.rung]!.scorer === 'head';
+    if (isForHead && this.#sendToHead(flight, request, model)) return;
+    this.#finish(flight, model);
   }
 
   /** Something that the request's rung needs is lost: the next rung by `after` in the table answers. */
@@ -107,7 +119,7 @@ export class AuctionFlow {
   #whatCouldBeShown(flight: Flight, request: BidRequest, model: ServingModel, nowMs: number): void {
     flight.rung = rungAfter(flight.rung, flight.lost);
     fillContextWords(flight.words, request.place, request.device, nowMs);
-    if (flight.namedRowCount === 0) this.#context.retrieval.begin(request, nowMs);
+    if (flight.namedRowCount === 0) this.#context.retrieval.begin(request, nowMs, flight.storedSegments);
     for (;;) {
       const rung = rungs[flight.rung]!;
       if (rung.user === 'unknown') forgetUser(flight);
@@ -185,7 +197,7 @@ export class AuctionFlow {
     const startedMs = now();
     const { draft } = flight;
     const isAverage = rungs[flight.rung]!.user === 'average-vector';
-    const userVector = isAverage ? model.averageUserVector : model.users.vectorOf(flight.userRow);
+    const userVector = isAverage ? model.averageUserVector : flight.userVector;
     for (const imp of request.imps) {
       const count = flight.candidateCounts[imp.index]!;
       if (count === 0) continue;

@@ -79,6 +79,8 @@ export type BidPlace = {
   readonly name: string;
   readonly publisherId: string;
   readonly categories: readonly string[];
+  /** The search that led here. */
+  readonly search: string;
 };
 
 export type BidDevice = {

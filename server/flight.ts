@@ -1,3 +1,4 @@
+import { LookupTicket } from '#embeddings/lookup/lookup-table.ts';
 import { AuctionDraft, auctionLimits } from '#training-bridge/event-records.ts';
 import type { BidRequest } from './bid-request.ts';
 import type { Caller } from './callers.ts';
@@ -10,6 +11,8 @@ import type { Rate } from './rates.ts';
 export const flightCandidateMax = 1000;
 /** Line items with views that a request looks at; who has seen more has his rarest forgotten. */
 export const viewedLineItemMax = 64;
+/** One key for each table of a user. */
+const lookupCountMax = 8;
 
 /**
  * Everything one request needs while it is under way. A serving thread makes a fixed number of them at start and reuses
@@ -30,6 +33,13 @@ export class Flight implements CrossFacts {
   /** Line items that this user may not see again yet. */
   readonly cappedLineItems = new Uint32Array(viewedLineItemMax);
   readonly userIds = new Uint32Array(auctionLimits.userIdCountMax);
+  /** What is asked of the stores for its user. */
+  readonly ticket = new LookupTicket(lookupCountMax);
+  /** The user's vector: a row of a table, the average one, or `ownVector`, filled from a store. */
+  userVector: Float32Array = new Float32Array(auctionLimits.userDimension);
+  readonly ownVector = new Float32Array(auctionLimits.userDimension);
+  /** Segments of the stored profile, as words. */
+  storedSegments: readonly string[] = [];
   readonly contextIds = new Uint32Array(auctionLimits.contextIdCountMax);
 
   /** 1 where an imp may not be sold whatever is bid: no rate for its floor's currency. */
@@ -65,6 +75,8 @@ export class Flight implements CrossFacts {
   /** Imps whose scores are still awaited. */
   pendingSlots = 0;
   submittedMs = 0;
+  /** When it began to ask who its user is. */
+  lookupStartedMs = 0;
   /** When the handler took it up, and what it then waited for a scoring thread. */
   startedMs = 0;
   queueWaitMs = 0;
@@ -82,8 +94,8 @@ export class Flight implements CrossFacts {
     this.queueWaitMs = 0;
     this.request = undefined;
     this.rung = 0;
-    this.lost = 0;
     this.userRow = 0;
+    this.lost = 0;
     this.userHashHigh = 0;
     this.userHashLow = 0;
     this.viewCount = 0;
@@ -106,5 +118,6 @@ export class Flight implements CrossFacts {
     this.respond = undefined;
     this.caller = undefined;
     this.rate = undefined;
+    this.ticket.clear();
   }
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Catalog } from '#auction/catalog.ts';
 import { readTableFile, writeTableFile } from '#embeddings/table-file.ts';
 import { VectorTable, type VectorTableShared } from '#embeddings/vector-table.ts';
+import { UserEmbeddingRows } from '#embeddings/users/user-embedding-row.ts';
 import type { Bundle } from '#inference/bundle.ts';
 import { readBundle } from '#inference/bundle-read.ts';
 import { buildModelShared, type ModelTables } from '#inference/model-tables.ts';
@@ -18,6 +19,8 @@ export type OnProgress = (done: number, total: number, what: string) => void;
 export type ModelManagerContext = {
   readonly dataDir: string;
   readonly usersPath: string;
+  /** Users kept in the process: the first of the file. The others are asked for in the stores. */
+  readonly hotUsersMax: number;
   readonly verifier: Verifier;
   readonly catalog: Catalog;
   readonly pool: ScoringPool;
@@ -33,6 +36,8 @@ export type ActiveModel = {
   readonly tables: ModelTables;
   readonly shared: ServedModelShared;
   readonly userCount: number;
+  /** How its user vectors lie in a store; undefined when the bundle does not say their scale. */
+  readonly userRows: UserEmbeddingRows | undefined;
   readonly sinceMs: number;
 };
 
@@ -80,7 +85,7 @@ export class ModelManager {
   }
 
   async #made(directory: string, nowMs: number): Promise<ActiveModel> {
-    const { catalog, pool, verifier, onProgress } = this.#context;
+    const { catalog, pool, verifier, onProgress, usersPath, hotUsersMax } = this.#context;
     const bundle = await readBundle(directory, verifier);
     const slot = this.#active?.shared.model.slot === 0 ? 1 : 0;
     const tables = await buildModelShared(
@@ -92,7 +97,7 @@ export class ModelManager {
       (done, total) => onProgress(done, total, 'ad vectors'),
     );
     try {
-      const profiles = await readProfiles(this.#context.usersPath, bundle.schema);
+      const profiles = await readProfiles(usersPath, bundle.schema, hotUsersMax);
       const users = shareProfiles(profiles, await this.#vectorsOf(bundle, profiles));
       // Last, because nothing can fail behind it: a slot that it holds would refuse every later bundle.
       await pool.load(tables.scoringModel);
@@ -100,8 +105,9 @@ export class ModelManager {
       return {
         bundle: { id, directory: bundle.directory, towerVersion, manifest },
         tables,
-        shared: { model: tables.shared, users },
+        shared: { model: tables.shared, users, sinceMs: nowMs },
         userCount: profiles.userCount,
+        userRows: bundle.userScale === undefined ? undefined : new UserEmbeddingRows(towerVersion, bundle.userScale),
         sinceMs: nowMs,
       };
     } catch (error) {

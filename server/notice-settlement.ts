@@ -40,6 +40,8 @@ export type SettlementContext = {
   readonly seen: SeenIds;
   readonly caps: ViewCounts;
   readonly channel: NoticeLog;
+  /** Told of each click once, before it is on disk. */
+  readonly userEvents: { clicked(claims: NoticeClaims, nowMs: number): void };
   readonly telemetry: Telemetry;
   /** Epoch ms. */
   readonly now: () => number;
@@ -108,6 +110,7 @@ export class NoticeSettlement {
     }
     telemetry.count(noticeCounters[kind]);
     const record = this.#recordOf(verified, facts, nowMs);
+    if (kind === 'click') this.#context.userEvents.clicked(claims, nowMs);
     const outcome =
       lineItem < 0 ? this.#recordCost(claims, facts, record) : this.#move(kind, claims, lineItem, facts, record);
     const sequence = channel.writeNotice(record);

@@ -113,7 +113,16 @@ function readCurrencies(reader: FieldReader, value: unknown): readonly string[] 
   return list.map((each) => each.toUpperCase());
 }
 
-const nowhere: BidPlace = { kind: 'none', id: '', domain: '', bundle: '', name: '', publisherId: '', categories: [] };
+const nowhere: BidPlace = {
+  kind: 'none',
+  id: '',
+  domain: '',
+  bundle: '',
+  name: '',
+  publisherId: '',
+  categories: [],
+  search: '',
+};
 
 /** The host of an address, without the cost of a URL object; '' when there is none. */
 function hostOf(address: string): string {
@@ -139,6 +148,7 @@ function readPlace(reader: FieldReader, request: JsonObject): BidPlace {
     name: reader.text(place['name'], textCharsMax),
     publisherId: reader.text(reader.object(place['publisher'])?.['id'], textCharsMax),
     categories: reader.texts(place['cat']),
+    search: reader.text(place['search'], textCharsMax),
   };
 }
 

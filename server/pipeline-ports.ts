@@ -1,7 +1,10 @@
+import type { UserEmbeddingRows } from '#embeddings/users/user-embedding-row.ts';
+import type { UserProfile } from '#embeddings/users/user-profile.ts';
 import type { CalibratedRung } from '#inference/calibration.ts';
 import type { AuctionDraft } from '#training-bridge/event-records.ts';
 import type { BidRequest } from './bid-request.ts';
 import type { ContextVocabulary } from './context-words.ts';
+import type { Flight } from './flight.ts';
 
 /**
  * What the pipeline asks of the floors below, as small ports, so that a test can hand in its own and the pipeline can be read
@@ -26,8 +29,21 @@ export type ScoringPort = {
 /** How a slot ended. */
 export type ScoringOutcome = 'SCORED' | 'TOO_LATE' | 'FAILED';
 
-/** Who is it: filled by one lookup. */
+/** Who is it: one lookup in process and stores. See user-lookup.ts. */
+export type UsersPort = {
+  /** Fills the flight with what is known of its user. False: that is not all yet, and `known` is called, once, when it is. */
+  begin(
+    flight: Flight,
+    request: BidRequest,
+    model: ServingModel,
+    nowMs: number,
+    known: (flight: Flight) => void,
+  ): boolean;
+};
+
+/** The users that the process itself knows. */
 export type UserPort = {
+  readonly idsPerUser: number;
   /** 0 = unknown. */
   rowOf(key: string): number;
   vectorOf(row: number): Float32Array;
@@ -85,6 +101,14 @@ export type ServingModel = {
   userSegmentOf(userIds: Uint32Array): number;
   /** Of all users, in place of a vector that could not be had. */
   readonly averageUserVector: Float32Array;
+  /** Epoch ms since when it serves: so old is what its tables say of users. */
+  readonly sinceMs: number;
+  /** How user vectors lie in a store; undefined when the model came without their scale, and none can be read. */
+  readonly userRows: UserEmbeddingRows | undefined;
+  /** Segments of a known user's profile, as the words that line items target. */
+  segmentWordsOf(row: number): readonly string[];
+  /** A stored profile in this model's vocabulary. */
+  profileIdsInto(profile: UserProfile, ids: Uint32Array): void;
   readonly vocabulary: ContextVocabulary;
   readonly ranker: RankerPort;
   /** u = stored user vector + Σ context embeddings. */
@@ -112,7 +136,7 @@ export type CrossFacts = {
 /** Finds what may be shown for one imp. */
 export type RetrievalPort = {
   /** Prepares what holds for the whole request (blocks, user segments, place). */
-  begin(request: BidRequest, nowMs: number): void;
+  begin(request: BidRequest, nowMs: number, storedSegments: readonly string[]): void;
   /** Ad rows for one imp, at most `limit`, in static rank order. */
   select(impIndex: number, limit: number, out: Uint32Array): number;
 };

@@ -9,6 +9,7 @@ import type { RunningPod } from './pod.ts';
 import { rungNames } from './rungs.ts';
 import { histogramNames } from './telemetry.ts';
 import { sumBuckets } from './prometheus.ts';
+import { userTableNames, userTables } from './user-tables.ts';
 
 const rowsPerPageMax = 10_000;
 
@@ -78,7 +79,7 @@ export function adminPorts(pod: RunningPod): AdminPorts {
     spend: () => ({ status: 200, body: spend(pod) }),
     explain: async (auctionId) => {
       await pod.flushLog();
-      const answer = await explainAuction(pod.logFolder, auctionId, { rungNames });
+      const answer = await explainAuction(pod.logFolder, auctionId, { rungNames, tableNames: userTableNames });
       switch (answer.kind) {
         case 'not-an-id':
           return fault(400, 'AUCTION_ID_MALFORMED', 'auction_id', 'An auction id is 16 hexadecimal digits.');
@@ -98,6 +99,7 @@ export function adminPorts(pod: RunningPod): AdminPorts {
         },
       };
     },
+    invalidate: async (request) => invalidate(pod, request),
     activateBundle: async (request) => {
       const directory = (request as { directory?: unknown } | null)?.directory;
       if (typeof directory !== 'string' || directory === '') {
@@ -115,6 +117,28 @@ export function adminPorts(pod: RunningPod): AdminPorts {
       }
     },
   };
+}
+
+const invalidatedUsersMax = 10_000;
+
+/** Users whose stored values have changed: `{"users": [ids]}`. What threads keep of their profiles and vectors is dropped. */
+function invalidate(pod: RunningPod, request: unknown): AdminAnswer {
+  const users = (request as { users?: unknown } | null)?.users;
+  if (!Array.isArray(users) || !users.every((user): user is string => typeof user === 'string' && user !== ''))
+    return fault(400, 'FIELD_TYPE', 'users', 'A list of user ids is needed, as texts.');
+  if (users.length > invalidatedUsersMax)
+    return fault(400, 'FIELD_RANGE', 'users', `May hold ${invalidatedUsersMax} ids.`);
+  const { userRows } = pod.models.active;
+  pod.invalidate(
+    userTables.profile,
+    users.map((user) => Buffer.from(user)),
+  );
+  if (userRows !== undefined)
+    pod.invalidate(
+      userTables.embedding,
+      users.map((user) => userRows.keyOf(user)),
+    );
+  return { status: 200, body: { invalidated: users.length } };
 }
 
 const statusOfJournalFault = {

@@ -1,3 +1,4 @@
+import { lookupMetrics } from './lookup-metrics.ts';
 import type { RunningPod } from './pod.ts';
 import { type ExtraMetric, renderPrometheus } from './prometheus.ts';
 
@@ -32,6 +33,7 @@ export function podMetrics(pod: RunningPod): string {
       'Views forgotten before their time for want of room.',
       market.caps.evictedCount,
     ),
+    ...lookupMetrics(pod.lookups),
     plain('resident_bytes', 'gauge', 'Resident memory of the process.', process.memoryUsage.rss()),
     {
       name: 'gavelin_model_info',

@@ -6,9 +6,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ChangeResult } from '#auction/catalog-change.ts';
 import { buildCatalog } from '#auction/catalog-build.ts';
 import { readCatalogFile } from '#auction/catalog-file.ts';
+import type { LookupStatus } from '#embeddings/lookup/lookup-status.ts';
 import { PredictionCache } from '#inference/prediction-cache.ts';
 import { ScoringPool } from '#inference/scoring-pool.ts';
-import { loadOrCreateSigningKey, publicKeyOf, type Verifier, verifierOf } from '#inference/signing.ts';
 import { EventLog } from '#training-bridge/event-log.ts';
 import { defaultEventLogLimits } from '#training-bridge/event-log-types.ts';
 import { adminPorts } from './pod-admin.ts';
@@ -26,8 +26,10 @@ import { podMetrics } from './pod-metrics.ts';
 import { podStatus } from './pod-status.ts';
 import type { RecentAuction } from './recent-auctions.ts';
 import { loadLevelNames } from './load-levels.ts';
-import { ServingThreads } from './serving-threads.ts';
+import { checkStores } from './pod-stores.ts';
+import { type SecondOfThread, ServingThreads } from './serving-threads.ts';
 import { Telemetry } from './telemetry.ts';
+import { trustedVerifier } from './trusted-bundles.ts';
 import { urlOf } from './url-of.ts';
 import { version } from './version.ts';
 
@@ -61,6 +63,7 @@ const faultLogMs = 10_000;
 export async function startPod(config: Config, files: PodFiles, hooks: PodHooks): Promise<RunningPod> {
   mkdirSync(config.dataDir, { recursive: true });
   const startedMs = monotonicNowMs();
+  await checkStores(config, hooks.log);
   const catalogFile = readCatalogFile(files.catalog, (done, total) => hooks.onProgress(done, total, 'catalog'));
   if (catalogFile.kind === 'problems') {
     const list = catalogFile.problems.map(({ path, message }) => `\n  ${path}: ${message}`).join('');
@@ -107,7 +110,8 @@ export async function startPod(config: Config, files: PodFiles, hooks: PodHooks)
     const models = new ModelManager({
       dataDir: config.dataDir,
       usersPath: files.users,
-      verifier: trusted(config, files),
+      hotUsersMax: config.hotUsersMax,
+      verifier: trustedVerifier(config, files.signingKey),
       catalog: market.catalog,
       pool,
       onProgress: hooks.onProgress,
@@ -122,11 +126,6 @@ export async function startPod(config: Config, files: PodFiles, hooks: PodHooks)
     for (const close of parts.toReversed()) await close();
     throw error;
   }
-}
-
-function trusted(config: Config, files: PodFiles): Verifier {
-  if (config.bundleKeyFile !== '') return verifierOf([publicKeyOf(readFileSync(config.bundleKeyFile, 'utf8'))]);
-  return verifierOf([loadOrCreateSigningKey(files.signingKey).publicKey]);
 }
 
 type PodParts = {
@@ -162,6 +161,8 @@ export class RunningPod {
   readonly #predictions = PredictionCache.allocate();
   readonly #timers: NodeJS.Timeout[] = [];
   #recent: RecentAuction[] = [];
+  /** What each serving thread last said of its lookups. */
+  readonly #lookups: LookupStatus[] = [];
   #faults: Record<string, number> = {};
   #admin: { readonly port: number; close(): Promise<void> } | undefined;
   #bidPort = 0;
@@ -195,7 +196,7 @@ export class RunningPod {
     const failure = Promise.withResolvers<string>();
     this.failed = failure.promise;
     this.#threads = new ServingThreads({
-      onSecond: (auctions, faults) => this.#noteSecond(auctions, faults),
+      onSecond: (thread, second) => this.#noteSecond(thread, second),
       onError: (message) => this.#log(`serving: ${message}`),
       onDeath: (reason) => failure.resolve(reason),
     });
@@ -212,6 +213,9 @@ export class RunningPod {
   }
   get adminUrl(): string {
     return urlOf(this.config.adminHost, this.#admin?.port ?? 0);
+  }
+  get lookups(): readonly LookupStatus[] {
+    return this.#lookups;
   }
   get recentAuctions(): readonly RecentAuction[] {
     return this.#recent;
@@ -294,7 +298,8 @@ export class RunningPod {
     this.overview.sample(nowMs);
   }
 
-  #noteSecond(auctions: readonly RecentAuction[], faults: Readonly<Record<string, number>>): void {
+  #noteSecond(thread: number, { auctions, faults, lookup }: SecondOfThread): void {
+    this.#lookups[thread] = lookup;
     this.#recent = [...auctions.toReversed(), ...this.#recent].slice(0, recentAuctionsMax);
     for (const [kind, count] of Object.entries(faults)) this.#faults[kind] = (this.#faults[kind] ?? 0) + count;
   }
@@ -310,6 +315,11 @@ export class RunningPod {
 
   status(): Record<string, unknown> {
     return podStatus(this);
+  }
+
+  /** Values of a table changed in its store: no thread goes on with what it kept. Keys as they are in the table. */
+  invalidate(table: number, keys: readonly Uint8Array[]): void {
+    this.#threads.invalidate(table, keys);
   }
 
   /** Makes a change that outlives the process: see CatalogChanges. */

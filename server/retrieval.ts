@@ -4,31 +4,23 @@ import type { BidPlace, BidRequest } from './bid-request.ts';
 import { dayOf, hourOf } from './context-words.ts';
 import type { RetrievalPort } from './pipeline-ports.ts';
 
-/** Segments that the profile of a known user holds; [] for anybody else. Asked only when the request allows a user key. */
-export type StoredSegments = (userKey: string) => readonly string[];
-
 const none: readonly string[] = [];
 
 /** Puts a bid request into the words of the targeting index. One per serving thread: it answers for one request at a time. */
 export class Retrieval implements RetrievalPort {
   readonly #index: TargetingIndex;
-  readonly #storedSegments: StoredSegments;
   readonly #hasSecureNotices: () => boolean;
   readonly #query: TargetingQuery = newTargetingQuery();
   #imps: BidRequest['imps'] = [];
 
   /** `hasSecureNotices`: whether our notice addresses are https. */
-  constructor(
-    index: TargetingIndex,
-    storedSegments: StoredSegments = () => none,
-    hasSecureNotices: () => boolean = () => true,
-  ) {
+  constructor(index: TargetingIndex, hasSecureNotices: () => boolean = () => true) {
     this.#index = index;
-    this.#storedSegments = storedSegments;
     this.#hasSecureNotices = hasSecureNotices;
   }
 
-  begin(request: BidRequest, nowMs: number): void {
+  /** `storedSegments`: those of the user's profile. */
+  begin(request: BidRequest, nowMs: number, storedSegments: readonly string[] = none): void {
     const { place, device, user, blocked } = request;
     const query = this.#query;
     query.hour = hourOf(nowMs);
@@ -40,7 +32,7 @@ export class Retrieval implements RetrievalPort {
     query.placeKind = place.kind;
     query.place = placeName(place);
     query.segments = user.isKeyAllowed ? user.segments : none;
-    query.storedSegments = user.isKeyAllowed && user.key !== '' ? this.#storedSegments(user.key) : none;
+    query.storedSegments = user.isKeyAllowed && user.key !== '' ? storedSegments : none;
     query.blockedDomains = blocked.advertiserDomains;
     query.blockedCategories = blocked.categories;
     query.allowedCategories = blocked.allowedCategories;

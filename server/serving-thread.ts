@@ -9,9 +9,11 @@ import { SeenNotices } from '#auction/seen-notices.ts';
 import { TargetingIndex } from '#auction/targeting-index.ts';
 import { UserHash } from '#auction/user-hash.ts';
 import { SharedIdIndex } from '#embeddings/shared-id-index.ts';
+import { Lookup } from '#embeddings/lookup/lookup.ts';
 import { PredictionCache } from '#inference/prediction-cache.ts';
 import { ScoringClient } from '#inference/scoring-client.ts';
 import type { ScoringShared } from '#inference/scoring-shared.ts';
+import { auctionLimits } from '#training-bridge/event-records.ts';
 import { LogChannel, type LogChannelShared } from '#training-bridge/log-channel.ts';
 import { AdmissionControl } from './admission.ts';
 import { AuctionEndpoint } from './auction-endpoint.ts';
@@ -39,15 +41,20 @@ import { nodeListener } from './node-listener.ts';
 import { noticeRoutes } from './notice-endpoint.ts';
 import { NoticeSigner, userHashSeeds } from './notice-tokens.ts';
 import type { MarketShared } from './pod-market.ts';
+import type { ServingModel } from './pipeline-ports.ts';
 import { PredictEndpoint } from './predict-endpoint.ts';
 import { toCatalogNanos } from './rates.ts';
 import { RatesFile, ratesCheckMs } from './rates-file.ts';
 import { RecentAuctions } from './recent-auctions.ts';
 import { Retrieval } from './retrieval.ts';
-import { type ServedModel, servedModel, type ServedModelShared } from './served-model.ts';
+import { openStores } from './pod-stores.ts';
+import { servedModel, type ServedModelShared } from './served-model.ts';
 import type { FromServingThread, ToServingThread } from './serving-threads.ts';
 import { gaugeIndex, Telemetry, type TelemetryShared } from './telemetry.ts';
 import { urlOf } from './url-of.ts';
+import { UserEvents } from './user-events.ts';
+import { UserLookup } from './user-lookup.ts';
+import { userLookupTables } from './user-tables.ts';
 import { uwsListener } from './uws-listener.ts';
 
 /** Everything a serving thread needs, as it crosses from the main thread. What is large is shared memory. */
@@ -97,18 +104,28 @@ const userHash = new UserHash(userSeeds.high, userSeeds.low);
 const recent = new RecentAuctions(catalog);
 const cards = new CardCache(catalog);
 const ratesFile = new RatesFile(config.ratesFile, data.rates, onError);
-let model: ServedModel = servedModel(data.model, catalog.adLineItem);
+let model: ServingModel = servedModel(data.model, catalog.adLineItem);
 let port = 0;
 let isDraining = false;
 let faultsOfSecond: Record<string, number> = {};
 
 const scoring = new ScoringClient(data.scoring, data.index, now, (slot, outcome) => flow.finished(slot, outcome));
 const hasSecureNotices = (): boolean => publicUrl.startsWith('https:');
-const retrieval = new Retrieval(
-  new TargetingIndex(data.market.index, catalog),
-  (userKey) => model.segmentWords(userKey),
-  hasSecureNotices,
-);
+const retrieval = new Retrieval(new TargetingIndex(data.market.index, catalog), hasSecureNotices);
+const stores = await openStores(config, data.index === 0);
+const lookup = new Lookup({
+  tables: userLookupTables(stores, { cacheMs: config.storeCacheMs, userDimension: auctionLimits.userDimension }),
+  now,
+  limits: { cacheBytesMax: config.storeCacheBytesMax },
+  onError,
+});
+const userEvents = new UserEvents({
+  store: stores.realtime,
+  subjectHash: new UserHash(userSeeds.high, userSeeds.low),
+  telemetry,
+  windowCountMax: config.userWindowCount,
+  windowMs: config.userWindowMs,
+});
 const auctioneer = new Auctioneer({ catalog, ledger, pacing: new PacingRates(data.market.pacing), telemetry, now });
 const clickRates = new ClickRates(data.market.clickRates);
 const flow = new AuctionFlow({
@@ -122,6 +139,14 @@ const flow = new AuctionFlow({
       caps.collect(userHash.high, userHash.low, nowMs, catalog.liCapCount, catalog.liCapWindowMs, flight);
     },
   },
+  users: new UserLookup({
+    lookup,
+    now,
+    lookupMs: config.lookupMs,
+    windowCountMax: config.userWindowCount,
+    windowMs: config.userWindowMs,
+  }),
+  userEvents,
   scoring,
   rating: new CandidateRating({
     columns: catalog,
@@ -132,7 +157,7 @@ const flow = new AuctionFlow({
   auction: auctioneer,
   telemetry,
   now,
-  model: () => model.serving,
+  model: () => model,
   candidateCountMax: config.candidateCountMax,
   precutMax: config.precutMax,
   mlBudgetMs: config.mlBudgetMs,
@@ -193,6 +218,7 @@ const routes = [
     seen,
     caps,
     channel,
+    userEvents,
     telemetry,
     now,
     lineItemOfAd: (adId) => lineItemIds.get(lineItemIdOf(adId)),
@@ -220,7 +246,7 @@ const lag = new EventLoopLag(telemetry);
 const timer = setInterval(() => {
   telemetry.gauge(gaugeIndex.in_flight, context.admission.inFlight);
   telemetry.gauge(gaugeIndex.load_level, context.admission.ladder.levelIndex);
-  tell({ kind: 'second', auctions: recent.take(), faults: faultsOfSecond });
+  tell({ kind: 'second', auctions: recent.take(), faults: faultsOfSecond, lookup: lookup.status() });
   faultsOfSecond = {};
 }, secondMs);
 const ratesTimer = setInterval(() => void ratesFile.check(), ratesCheckMs);
@@ -228,7 +254,9 @@ const ratesTimer = setInterval(() => void ratesFile.check(), ratesCheckMs);
 parentPort?.on('message', (message: ToServingThread) => {
   if (message.kind === 'model') {
     model = servedModel(message.model, catalog.adLineItem);
-    tell({ kind: 'model-taken', slot: model.serving.slot });
+    tell({ kind: 'model-taken', slot: model.slot });
+  } else if (message.kind === 'invalidate') {
+    for (const key of message.keys) lookup.invalidate(message.table, Buffer.from(key));
   } else void drain(message.graceMs).catch(onError);
 });
 tell({ kind: 'listening', port });
@@ -239,6 +267,7 @@ async function drain(graceMs: number): Promise<void> {
     isDraining = true;
   });
   scoring.stop();
+  await Promise.all([stores.close(), lookup.close()]);
   lag.stop();
   clearInterval(timer);
   clearInterval(ratesTimer);

@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads';
+import type { LookupStatus } from '#embeddings/lookup/lookup-status.ts';
 import type { RecentAuction } from './recent-auctions.ts';
 import type { ServedModelShared } from './served-model.ts';
 import type { ServingThreadData } from './serving-thread.ts';
@@ -6,6 +7,8 @@ import type { ServingThreadData } from './serving-thread.ts';
 /** What the main thread tells a serving thread. */
 export type ToServingThread =
   | { readonly kind: 'model'; readonly model: ServedModelShared }
+  /** Values changed in a store: what the thread keeps of them is old. Keys without the table's prefix. */
+  | { readonly kind: 'invalidate'; readonly table: number; readonly keys: readonly Uint8Array[] }
   | { readonly kind: 'drain'; readonly graceMs: number };
 
 /** What a serving thread tells the main thread. */
@@ -16,6 +19,7 @@ export type FromServingThread =
       readonly kind: 'second';
       readonly auctions: readonly RecentAuction[];
       readonly faults: Readonly<Record<string, number>>;
+      readonly lookup: LookupStatus;
     }
   | { readonly kind: 'error'; readonly message: string }
   /** It met a bug that nobody caught, and can only be drained. */
@@ -27,8 +31,11 @@ const listenMsMax = 30_000;
 /** How long a thread may take to use a new model: it must only finish what its event loop is at. */
 const takeModelMsMax = 5000;
 
+/** What a thread says of its last second. */
+export type SecondOfThread = Extract<FromServingThread, { kind: 'second' }>;
+
 export type ServingThreadsOptions = {
-  readonly onSecond: (auctions: readonly RecentAuction[], faults: Readonly<Record<string, number>>) => void;
+  readonly onSecond: (thread: number, second: SecondOfThread) => void;
   readonly onError: (message: string) => void;
   /** A thread ended although nobody asked it to: the process cannot serve as configured any more. */
   readonly onDeath: (reason: string) => void;
@@ -52,7 +59,7 @@ export class ServingThreads {
     });
     this.#workers.push(worker);
     worker.on('message', (message: FromServingThread) => {
-      if (message.kind === 'second') this.#options.onSecond(message.auctions, message.faults);
+      if (message.kind === 'second') this.#options.onSecond(data.index, message);
       else if (message.kind === 'error') this.#options.onError(message.message);
       else if (message.kind === 'failed') {
         this.#options.onError(message.reason);
@@ -79,6 +86,12 @@ export class ServingThreads {
         await taken;
       }),
     );
+  }
+
+  /** Tells every thread that values have changed in a store. */
+  invalidate(table: number, keys: readonly Uint8Array[]): void {
+    for (const worker of this.#workers)
+      worker.postMessage({ kind: 'invalidate', table, keys } satisfies ToServingThread);
   }
 
   /** Stops accepting, answers what is owed for at most `graceMs`, and ends the threads. */

@@ -58,6 +58,8 @@ export const counterNames = [
   'capped',
   'throttled',
   'budget_refused',
+  'user_events',
+  'user_events_dropped',
 ] as const;
 export type CounterName = (typeof counterNames)[number];
 

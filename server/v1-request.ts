@@ -94,6 +94,7 @@ export class V1Reader {
       name: '',
       publisherId: '',
       categories: category === '' ? [] : [category],
+      search: this.word(context, 'search', 'context'),
     };
   }
 

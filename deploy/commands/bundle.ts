@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readBundle } from '#inference/bundle-read.ts';
-import { loadOrCreateSigningKey, publicKeyOf, type Verifier, verifierOf } from '#inference/signing.ts';
+import type { Verifier } from '#inference/signing.ts';
 import { readConfig } from '#server/config.ts';
+import { trustedVerifier } from '#server/trusted-bundles.ts';
 
 const usage = `gavelin bundle verify DIR [--key PUBLIC.pem]
 
@@ -28,8 +28,7 @@ export async function runBundle(
 function verifierFor(words: readonly string[], env: Readonly<Record<string, string | undefined>>): Verifier {
   const config = readConfig(env);
   const at = words.indexOf('--key');
-  const keyFile = at < 0 ? config.bundleKeyFile : words[at + 1];
-  if (keyFile === undefined) throw new Error('--key needs a file');
-  if (keyFile !== '') return verifierOf([publicKeyOf(readFileSync(keyFile, 'utf8'))]);
-  return verifierOf([loadOrCreateSigningKey(join(config.dataDir, 'signing-key.pem')).publicKey]);
+  const bundleKeyFile = at < 0 ? config.bundleKeyFile : words[at + 1];
+  if (bundleKeyFile === undefined) throw new Error('--key needs a file');
+  return trustedVerifier({ bundleKeyFile }, join(config.dataDir, 'signing-key.pem'));
 }

@@ -41,16 +41,25 @@ export const unknownAge = -1;
  */
 export class LookupTicket {
   count = 0;
-  readonly tables = new Uint8Array(ticketPlacesMax);
+  readonly capacity: number;
+  readonly tables: Uint8Array;
   /** Without the table's prefix. */
   readonly keys: Buffer[] = [];
   /** The payload (or the records), undefined unless `found`. */
   readonly values: (Buffer | undefined)[] = [];
   /** See `outcomeNumbers`, `sourceNumbers`. */
-  readonly outcomes = new Uint8Array(ticketPlacesMax);
-  readonly sources = new Uint8Array(ticketPlacesMax);
+  readonly outcomes: Uint8Array;
+  readonly sources: Uint8Array;
   /** How long ago the value was written, in ms; `unknownAge` where there is no value or it does not say. */
-  readonly ageMs = new Float64Array(ticketPlacesMax);
+  readonly ageMs: Float64Array;
+
+  constructor(capacity: number = ticketPlacesMax) {
+    this.capacity = capacity;
+    this.tables = new Uint8Array(capacity);
+    this.outcomes = new Uint8Array(capacity);
+    this.sources = new Uint8Array(capacity);
+    this.ageMs = new Float64Array(capacity);
+  }
 
   clear(): void {
     this.count = 0;
@@ -61,7 +70,7 @@ export class LookupTicket {
   /** One more key of a table (by its number in the lookup). Returns its place; −1 when the ticket is full. */
   ask(table: number, key: Buffer): number {
     const place = this.count;
-    if (place >= ticketPlacesMax) return -1;
+    if (place >= this.capacity) return -1;
     this.tables[place] = table;
     this.keys[place] = key;
     this.values[place] = undefined;

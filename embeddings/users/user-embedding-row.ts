@@ -2,30 +2,41 @@ import { EmbeddingError } from '../errors.ts';
 import { VectorQuantiser, type VectorScale } from '../quantisation.ts';
 
 /** Of a tower's version, in keys: 64 bits of its hash tell towers apart. */
-const versionCharsInKey = 16;
+const versionBytesInKey = 8;
+const scaleBytesInKey = 2;
+/** Version of the payload in its envelope. */
+export const userEmbeddingVersion = 1;
 
 /**
- * Users' embeddings as stores keep them: one byte a number, under (tower version, user). A reader needs the scale that the rows were
- * written by, so the scale's hash is the version of their envelope: rows of another scale count as missing instead of being misread.
+ * Users' embeddings as stores keep them: one byte a number, under (tower version, scale, user). A reader needs the scale that the rows
+ * were written by, so its hash is part of their keys: rows of another scale are missing instead of being misread, and those of two
+ * towers live side by side while one replaces the other.
  */
 export class UserEmbeddingRows {
-  /** Put before the user's key: tables of two towers live side by side while one replaces the other. */
-  readonly keyPrefix: string;
-  /** The envelope's version (stores/stored-value.ts). */
-  readonly formatVersion: number;
+  readonly #keyHead: Buffer;
   /** Exactly this long, one byte a dimension; anything else is no such row. */
   readonly payloadBytes: number;
   readonly #quantiser: VectorQuantiser;
 
   constructor(towerVersion: string, scale: VectorScale) {
     this.#quantiser = new VectorQuantiser(scale);
-    this.keyPrefix = `ue:${towerVersion.slice(0, versionCharsInKey)}:`;
-    this.formatVersion = scaleHash(scale);
+    this.#keyHead = Buffer.alloc(versionBytesInKey + scaleBytesInKey);
+    this.#keyHead.write(towerVersion.slice(0, 2 * versionBytesInKey), 'hex');
+    this.#keyHead.writeUInt16LE(scaleHash(scale), versionBytesInKey);
     this.payloadBytes = scale.dimension;
   }
 
   get scale(): VectorScale {
     return this.#quantiser.scale;
+  }
+
+  /** Under which the row of a user lies, without the prefix of a table. */
+  keyOf(userKey: string): Buffer {
+    const head = this.#keyHead;
+    const bytes = Buffer.allocUnsafe(head.length + Buffer.byteLength(userKey));
+    bytes.set(head, 0);
+    bytes.write(userKey, head.length);
+    return bytes;
   }
 
   /** Throws `VALUE_NOT_FINITE`. */

@@ -56,6 +56,7 @@ describe('a day of UTC has one budget', () => {
         onDurable: () => Promise.resolve('DURABLE'),
         onAllDurable: () => Promise.resolve('DURABLE'),
       },
+      userEvents: { clicked: () => {} },
       telemetry: new Telemetry(),
       now: () => nowMs,
       lineItemOfAd: (adId) => market.writer.lineItemOf(lineItemIdOf(adId)),

@@ -38,6 +38,7 @@ const manager = (usersPath: string): ModelManager =>
   new ModelManager({
     dataDir,
     usersPath,
+    hotUsersMax: 1_000_000,
     verifier,
     catalog,
     pool,

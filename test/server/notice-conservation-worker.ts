@@ -27,6 +27,7 @@ const settlement = new NoticeSettlement({
   seen: new SeenNotices(work.seen),
   caps: new FrequencyCaps(work.caps),
   channel: new LogChannel(work.channel, () => performance.now()),
+  userEvents: { clicked: () => {} },
   telemetry: new Telemetry(),
   now: () => work.nowMs,
   lineItemOfAd: (adId) => Number(adId.slice(2)),

@@ -69,6 +69,8 @@ export type NoticeWorld = NoticeEndpointContext & {
   readonly ledger: BudgetLedger;
   readonly caps: FrequencyCaps;
   readonly channel: MemoryLog;
+  /** Of which the user's window was told. */
+  readonly clicks: NoticeClaims[];
   nowMs: number;
 };
 
@@ -82,6 +84,8 @@ export function noticeWorld(budgetNanos = 1e9): NoticeWorld {
     seen: new SeenNotices(SeenNotices.allocate(4096)),
     caps: new FrequencyCaps(FrequencyCaps.allocate()),
     channel: new MemoryLog(),
+    userEvents: { clicked: (claims) => world.clicks.push(claims) },
+    clicks: [],
     telemetry: new Telemetry(),
     nowMs: noonMs,
     now: () => world.nowMs,

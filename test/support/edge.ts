@@ -8,6 +8,8 @@ import { PacingRates } from '#auction/pacing.ts';
 import { SeenNotices } from '#auction/seen-notices.ts';
 import { TargetingIndex } from '#auction/targeting-index.ts';
 import { UserHash } from '#auction/user-hash.ts';
+import { Lookup } from '#embeddings/lookup/lookup.ts';
+import { MemoryStore } from '#embeddings/stores/memory-store.ts';
 import type { CalibratedRung } from '#inference/calibration.ts';
 import { PredictionCache } from '#inference/prediction-cache.ts';
 import { AdmissionControl } from '#server/admission.ts';
@@ -33,6 +35,9 @@ import { PredictEndpoint } from '#server/predict-endpoint.ts';
 import { type Rates, toCatalogNanos, usdOnly } from '#server/rates.ts';
 import { Retrieval } from '#server/retrieval.ts';
 import { type CounterName, Telemetry } from '#server/telemetry.ts';
+import { UserEvents } from '#server/user-events.ts';
+import { UserLookup } from '#server/user-lookup.ts';
+import { userLookupTables } from '#server/user-tables.ts';
 import { uwsListener } from '#server/uws-listener.ts';
 import { decodeAuction } from '#training-bridge/auction-decoder.ts';
 import { AuctionEncoder } from '#training-bridge/auction-encoder.ts';
@@ -144,6 +149,8 @@ export class Edge {
   readonly pacing;
   readonly clickRates = new ClickRates(ClickRates.allocate({ singles: 1024, pairs: 1024 }));
   readonly predictions = new PredictionCache(PredictionCache.allocate(1024));
+  /** What all tables of users lie in. */
+  readonly store;
   readonly signer = new NoticeSigner(new Uint8Array(32).fill(7));
   readonly admission;
   /** From now on, what the scoring threads make of their work, and the light ranker of its own. */
@@ -164,6 +171,7 @@ export class Edge {
     for (let lineItem = 0; lineItem < this.catalog.lineItemCount; lineItem++)
       this.ledger.setBudget(lineItem, this.catalog.liBudgetNanos[lineItem]!);
     this.caps = new FrequencyCaps(FrequencyCaps.allocate());
+    this.store = new MemoryStore({ now: this.now });
     this.pacing = new PacingRates(PacingRates.allocate(this.catalog.lineItemCapacity));
     this.admission = new AdmissionControl({ inFlightMax: options.inFlightMax ?? 64, mlBudgetMs: 1000 });
   }
@@ -187,7 +195,7 @@ export class Edge {
     const userHash = new UserHash(3, 4);
     const auction = new Auctioneer({ catalog, ledger, pacing: this.pacing, telemetry, now });
     const hasSecureNotices = (): boolean => options.publicUrl?.startsWith('https:') ?? false;
-    const retrieval = new Retrieval(new TargetingIndex(this.writer.indexShared, catalog), () => [], hasSecureNotices);
+    const retrieval = new Retrieval(new TargetingIndex(this.writer.indexShared, catalog), hasSecureNotices);
     const scoring = new StandInScoring(
       (row) => this.#clickOf(row),
       options.scoringMs ?? 0,
@@ -196,6 +204,12 @@ export class Edge {
       () => this.scoringOutcome === 'RING_FULL',
     );
     const model = this.#model();
+    const { store } = this;
+    const stores = { realtime: store, embeddings: store, batch: store, history: store };
+    const tables = userLookupTables(stores, { cacheMs: 0, userDimension });
+    const lookup = new Lookup({ tables, now, onError: (error) => this.errors.push(error) });
+    const window = { windowCountMax: 50, windowMs: 86_400_000 };
+    const userEvents = new UserEvents({ store, subjectHash: new UserHash(5, 6), telemetry, ...window });
     const flow = new AuctionFlow({
       retrieval,
       candidates: new CandidateStage(catalog, retrieval, auction, 2000),
@@ -207,6 +221,8 @@ export class Edge {
           caps.collect(userHash.high, userHash.low, nowMs, catalog.liCapCount, catalog.liCapWindowMs, flight);
         },
       },
+      users: new UserLookup({ lookup, now, lookupMs: 3, ...window }),
+      userEvents,
       scoring,
       rating: new CandidateRating({
         columns: catalog,
@@ -277,6 +293,7 @@ export class Edge {
             onDurable: () => Promise.resolve('DURABLE'),
             onAllDurable: () => Promise.resolve('DURABLE'),
           },
+          userEvents,
           telemetry,
           now,
           lineItemOfAd: (adId) => this.writer.lineItemOf(lineItemIdOf(adId)),
@@ -312,8 +329,17 @@ export class Edge {
       calibratorId: 'test-calibrator',
       predictionKey: 7,
       userSegmentOf: (userIds) => userIds[0]!,
+      users: {
+        idsPerUser: noIds.length,
+        rowOf: (key) => known.get(key) ?? 0,
+        vectorOf: () => vector,
+        idsOf: () => noIds,
+      },
+      sinceMs: 0,
+      userRows: undefined,
       averageUserVector: vector,
-      users: { rowOf: (key) => known.get(key) ?? 0, vectorOf: () => vector, idsOf: () => noIds },
+      segmentWordsOf: () => [],
+      profileIdsInto: (_profile, ids) => ids.fill(0),
       vocabulary,
       ranker: {
         prepare: () => {},

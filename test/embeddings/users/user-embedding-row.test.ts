@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { conditionOf, envelopeBytes, storedValue } from '#embeddings/stores/stored-value.ts';
 import { fitScale } from '#embeddings/quantisation.ts';
-import { UserEmbeddingRows } from '#embeddings/users/user-embedding-row.ts';
+import { userEmbeddingVersion, UserEmbeddingRows } from '#embeddings/users/user-embedding-row.ts';
 
 const rows = Float32Array.of(0, -1, 255, 1, 100, 0.5);
 const users = new UserEmbeddingRows('a1b2c3d4e5f60718-and-more', fitScale(rows, 2));
@@ -9,8 +9,8 @@ const users = new UserEmbeddingRows('a1b2c3d4e5f60718-and-more', fitScale(rows, 
 test('a vector survives the store: one byte a number, in its envelope', () => {
   const payload = users.encode(rows.subarray(4, 6));
   expect(payload.length).toBe(users.payloadBytes);
-  const value = storedValue(payload, users.formatVersion, 1);
-  expect(conditionOf(value, users.formatVersion, users.payloadBytes)).toBe('VALID');
+  const value = storedValue(payload, userEmbeddingVersion, 1);
+  expect(conditionOf(value, userEmbeddingVersion, users.payloadBytes)).toBe('VALID');
   const target = new Float32Array(2);
   expect(users.decodeInto(target, value.subarray(envelopeBytes))).toBe(true);
   expect(target[0]).toBe(100);
@@ -23,14 +23,14 @@ test('a payload of another length is no row, and leaves the target alone', () =>
   expect([...target]).toEqual([8, 8]);
 });
 
-test('towers and scales are told apart: by the key, and by the version of the envelope', () => {
+test('towers, scales and users are told apart by the key', () => {
   const sameTower = new UserEmbeddingRows('a1b2c3d4e5f60718-and-more', fitScale(Float32Array.of(0, -1, 255, 2), 2));
   const otherTower = new UserEmbeddingRows('b1b2c3d4e5f60718-and-more', users.scale);
-  expect(sameTower.keyPrefix).toBe(users.keyPrefix);
-  expect(otherTower.keyPrefix).not.toBe(users.keyPrefix);
-  expect(otherTower.formatVersion).toBe(users.formatVersion);
-  const value = storedValue(users.encode(rows.subarray(0, 2)), users.formatVersion, 1);
-  expect(conditionOf(value, sameTower.formatVersion, sameTower.payloadBytes)).toBe('VERSION_WRONG');
+  const keys = [users, sameTower, otherTower].flatMap((each) =>
+    ['u1', 'u2'].map((key) => each.keyOf(key).toString('hex')),
+  );
+  expect(new Set(keys).size).toBe(6);
+  expect(new UserEmbeddingRows('a1b2c3d4e5f60718', users.scale).keyOf('ü').equals(users.keyOf('ü'))).toBe(true);
 });
 
 test('the mean stands in for a vector that is not to be had; what is no vector is refused', () => {

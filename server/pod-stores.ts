@@ -1,0 +1,97 @@
+import { join } from 'node:path';
+import { openStore } from '#embeddings/stores/open-store.ts';
+import { type AppendingStore, isAppending, type KeyValueStore } from '#embeddings/stores/store.ts';
+import { StoreError } from '#embeddings/stores/store-errors.ts';
+import { type Config, settings } from './config.ts';
+import { monotonicNowMs } from './monotonic-clock.ts';
+import type { UserStores } from './user-tables.ts';
+
+/** What each store is for, and the setting that names it. */
+const storeRoles = {
+  realtime: 'storeRealtime',
+  embeddings: 'storeEmbeddings',
+  batch: 'storeBatch',
+  history: 'storeHistory',
+} as const satisfies Readonly<Record<keyof UserStores, keyof Config>>;
+type StoreRole = keyof typeof storeRoles;
+const roles = Object.keys(storeRoles) as StoreRole[];
+
+/** The stores of one thread. Roles with one address share one store, and so its connections. */
+export type OpenStores = UserStores & {
+  readonly realtime: AppendingStore;
+  /** Each store once, with the settings that name it. */
+  readonly each: readonly { readonly store: KeyValueStore; readonly names: readonly string[] }[];
+  close(): Promise<void>;
+};
+
+/**
+ * Opens what the settings name, and asks nothing of it yet. Throws with every setting that cannot be used, by name. `sweeps`: this thread
+ * is the one that takes out of a local folder what has expired.
+ */
+export async function openStores(config: Config, sweeps = false): Promise<OpenStores> {
+  const byAddress = new Map<string, { store: KeyValueStore; names: string[] }>();
+  const problems: string[] = [];
+  const found: Partial<Record<StoreRole, KeyValueStore>> = {};
+  for (const role of roles) {
+    const { env } = settings[storeRoles[role]];
+    const address = config[storeRoles[role]];
+    const known = byAddress.get(address);
+    if (known !== undefined) {
+      known.names.push(env);
+      found[role] = known.store;
+      continue;
+    }
+    try {
+      const folder = join(config.dataDir, 'stores');
+      const store = await openStore(address, { now: monotonicNowMs, folder, sweeps });
+      byAddress.set(address, { store, names: [env] });
+      found[role] = store;
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+      problems.push(`${env}: ${error.message}`);
+    }
+  }
+  const each = [...byAddress.values()];
+  const close = async (): Promise<void> => {
+    await Promise.all(each.map(({ store }) => store.close()));
+  };
+  const { realtime, embeddings, batch, history } = found;
+  if (realtime !== undefined && !isAppending(realtime))
+    problems.push(
+      `${settings.storeRealtime.env}: a store of kind ${realtime.kind} cannot keep lists, which windows are`,
+    );
+  if (problems.length > 0 || embeddings === undefined || batch === undefined || history === undefined) {
+    await close();
+    throw new Error(`Unusable stores:\n${problems.join('\n')}`);
+  }
+  return { realtime: realtime as AppendingStore, embeddings, batch, history, each, close };
+}
+
+/**
+ * Whether every store answers, before a port is opened. A store that does not is an error that names its setting; with
+ * `GAVELIN_START_DEGRADED=yes` it is only told, and its requests are answered on the rungs below until it comes.
+ */
+export async function checkStores(config: Config, log: (line: string) => void): Promise<void> {
+  const stores = await openStores(config);
+  try {
+    const problems: string[] = [];
+    await Promise.all(
+      stores.each.map(async ({ store, names }) => {
+        try {
+          await store.ready();
+        } catch (error) {
+          if (!(error instanceof StoreError)) throw error;
+          problems.push(`${names.join(', ')}: ${error.code} ${error.message}`);
+        }
+      }),
+    );
+    if (problems.length === 0) return;
+    if (config.startDegraded !== 'yes')
+      throw new Error(
+        `Stores do not answer (${settings.startDegraded.env}=yes starts without them):\n${problems.join('\n')}`,
+      );
+    for (const problem of problems) log(`starts degraded: ${problem}`);
+  } finally {
+    await stores.close();
+  }
+}

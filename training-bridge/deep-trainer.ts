@@ -138,7 +138,11 @@ export class DeepTrainer {
       ...schema.ad.map((field, index) => [field, this.ad.embeddings[index]!] as const),
       ...schema.context.map((field, index) => [field, this.context[index]!] as const),
     ];
-    for (const [{ width }, embedding] of pairs) embedding.fillUnseen(width === 1 ? 0 : 1);
+    for (const [{ width }, embedding] of pairs) {
+      embedding.fillUnseen(width === 1 ? 0 : 1);
+      // Never trained, never added here: but the exported towers add the row of every place, unused ones too.
+      if (width > 1) embedding.table.fill(0, 0, embedding.dimension);
+    }
   }
 
   async release(): Promise<void> {

@@ -8,6 +8,7 @@ import { floats, Graph, Tower } from '#inference/tower.ts';
 import type { TrainedModel } from '#inference/trained-model.ts';
 import { fitScale } from '#embeddings/quantisation.ts';
 import { QuantisedTable } from '#embeddings/quantised-table.ts';
+import { addContext } from '#training-bridge/export-model.ts';
 import type { ImpressionSet } from '#training-bridge/impression-set.ts';
 import { entityRows } from '#training-bridge/training-rows.ts';
 import { areaUnderCurve, type Quality, qualityOf } from '#training-bridge/training-metrics.ts';
@@ -98,7 +99,12 @@ export async function quantisedQuality(
         userAt,
         set.views[row]!,
       );
-      addContext(context, index * dims.user, model, set.contextIds, contextAt);
+      addContext(
+        context.subarray(index * dims.user, (index + 1) * dims.user),
+        contextIds.subarray(contextAt, contextAt + contextWidth),
+        set,
+        model.context,
+      );
     }
     for (const kind of ['exact', 'quantised'] as const) {
       const user = context.slice();
@@ -135,17 +141,4 @@ export async function quantisedQuality(
     movedMax: moved.reduce((most, each) => Math.max(most, each), 0),
     memoryRatio: (users.exact.byteLength + ads.exact.byteLength) / (users.int8Bytes + ads.int8Bytes),
   };
-}
-
-/** Adds the rows of the context ids; in a field wider than one, 0 is an empty place. */
-function addContext(target: Float32Array, at: number, model: TrainedModel, ids: Uint32Array, idsAt: number): void {
-  const dimension = model.head.dims.user;
-  let place = idsAt;
-  for (const [field, { width }] of model.schema.context.entries()) {
-    for (let index = 0; index < width; index++, place++) {
-      const id = ids[place]!;
-      if (id === 0 && width > 1) continue;
-      for (let d = 0; d < dimension; d++) target[at + d]! += model.context[field]![id * dimension + d]!;
-    }
-  }
 }

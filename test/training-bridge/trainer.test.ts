@@ -12,6 +12,7 @@ import { saveImpressionSet } from '#training-bridge/impression-set-file.ts';
 import type { ImpressionSet } from '#training-bridge/impression-set.ts';
 import { trainCommand } from '#training-bridge/train-command.ts';
 import { trainModel } from '#training-bridge/trainer.ts';
+import { quantisedQuality } from '../support/quantised-scores.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'gavelin-trainer-'));
 afterAll(() => {
@@ -35,6 +36,12 @@ test('learns to rank clicks that it has never seen, with both rankers', () => {
   expect(metrics['click_ratio_low']).toBeLessThan(1.1);
   expect(metrics['click_ratio_high']).toBeGreaterThan(0.9);
   expect(model.window).toEqual({ fromMs: set.timeMs[0], toMs: set.timeMs[31_999], rows: 32_000 });
+});
+
+test('the exported towers and head say what the trainer saw in the exam, users with few segments included', async () => {
+  const { exact } = await quantisedQuality(model, set, 36_000);
+  expect(exact.auc).toBeCloseTo(model.metrics['click_auc']!, 5);
+  expect(exact.logLoss).toBeCloseTo(model.metrics['click_log_loss']!, 5);
 });
 
 test('counts every row once, in order', () => {

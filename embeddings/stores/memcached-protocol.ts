@@ -135,6 +135,8 @@ export class MetaReader {
   #read(bytes: Buffer, length: number): number {
     let at = 0;
     while (at < length) {
+      // Every answer begins with a capital letter: what does not need not be waited for to its end.
+      if (bytes[at]! < 0x41 || bytes[at]! > 0x5a) throw unknownLine(bytes, at, length);
       let end = at;
       while (end < length && bytes[end] !== lineFeed) end++;
       if (end === length) {

@@ -41,7 +41,8 @@ export class BigtableStore implements OrderedStore {
   #table: Table;
   /** Each ends its own call. */
   readonly #underWay = new Set<(error: StoreError) => void>();
-  #answeredMs = 0;
+  /** Since when calls have been waiting without one being answered. */
+  #silentSinceMs = Number.POSITIVE_INFINITY;
   #closing: Promise<void> | undefined;
 
   constructor({ now, limits = {}, ...address }: BigtableStoreOptions) {
@@ -204,7 +205,7 @@ export class BigtableStore implements OrderedStore {
     if (this.#underWay.size >= this.#limits.callsInFlightMax)
       return Promise.reject(new StoreError('STORE_BUSY', bigtableName(this.#address)));
     return new Promise((resolve, reject) => {
-      if (this.#underWay.size === 0) this.#answeredMs = performance.now();
+      this.#silentSinceMs = Math.min(this.#silentSinceMs, performance.now());
       let takeBack: (() => void) | undefined;
       const end = (error: StoreError): void => {
         if (!this.#underWay.delete(end)) return;
@@ -222,12 +223,12 @@ export class BigtableStore implements OrderedStore {
         (answer) => {
           if (!this.#underWay.delete(end)) return;
           clearTimeout(timer);
-          this.#answeredMs = performance.now();
+          this.#silentSinceMs = Number.POSITIVE_INFINITY;
           resolve(answer);
         },
         (error) => {
           const fault = bigtableFault(this.#address, error);
-          if (fault.code !== 'STORE_TIMEOUT') this.#answeredMs = performance.now();
+          if (fault.code !== 'STORE_TIMEOUT') this.#silentSinceMs = Number.POSITIVE_INFINITY;
           end(fault);
           this.#renewIfSilent();
         },
@@ -237,9 +238,8 @@ export class BigtableStore implements OrderedStore {
 
   /** A connection that died without a word would only be noticed by grpc's keepalive, after 40 s. */
   #renewIfSilent(): void {
-    const nowMs = performance.now();
-    if (this.#closing !== undefined || nowMs - this.#answeredMs < this.#limits.silenceMs) return;
-    this.#answeredMs = nowMs;
+    if (this.#closing !== undefined || performance.now() - this.#silentSinceMs < this.#limits.silenceMs) return;
+    this.#silentSinceMs = Number.POSITIVE_INFINITY;
     const old = this.#client;
     this.#client = openBigtable(this.#address);
     this.#table = tableOf(this.#client, this.#address);

@@ -24,6 +24,8 @@ export class DelayProxy {
   /** Pieces to the server, and those of them that were kept back or waited behind one that was. */
   pieceCount = 0;
   delayedCount = 0;
+  /** Connections that clients have made. */
+  connectionCount = 0;
   readonly port: number;
   readonly #listener: Server;
   readonly #links = new Set<Link>();
@@ -60,6 +62,7 @@ export class DelayProxy {
   }
 
   #link(client: Socket, target: ProxyTarget): void {
+    this.connectionCount += 1;
     if (this.isRefusing) {
       client.resetAndDestroy();
       return;

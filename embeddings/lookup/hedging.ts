@@ -1,6 +1,6 @@
 /** Who is asked a second time, and how often that may happen. */
 export type HedgeAllowance = {
-  /** Extra calls as a share of all first calls to shards; 0 switches hedging off. */
+  /** Extra calls as a share of all first calls to shards outside the process; 0 switches hedging off. */
   readonly shareMax: number;
   /** Extra calls that may be saved up. */
   readonly burst: number;

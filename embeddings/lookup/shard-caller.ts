@@ -69,7 +69,6 @@ export class ShardCaller {
       this.#giveUp(call);
       return;
     }
-    this.budget.earn();
     this.#ask(call, copy, false, nowMs);
   }
 
@@ -162,6 +161,8 @@ export class ShardCaller {
       return;
     }
     if (values instanceof Promise) {
+      // What a store in the process answers at once earns nothing: the allowance is a share of what others are asked.
+      if (!isHedge) this.budget.earn();
       attempt.index = this.#pending.length;
       this.#pending.push(attempt);
       values.then(attempt.onValues, attempt.onError);

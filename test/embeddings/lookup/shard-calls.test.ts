@@ -129,7 +129,7 @@ describe('hedging', () => {
 
   test('when the allowance does not reach, the slowest by its own measure is served first', async () => {
     const store = new ScriptedStore(held, 4, 2);
-    const other = new ScriptedStore('now');
+    const other = new ScriptedStore('soon');
     const tables = [tableIn(store), tableIn(other, { keyPrefix: 'o:' })];
     const lookup = lookupOf({ tables, hedge: { burst: 1, shareMax: 0.02 } });
     const keys = ['0', '1', '2', '3'].map((key) => [0, key] as const);

@@ -5,7 +5,7 @@ import { settings } from '#server/config.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 
-/** Codes are the keys of the exported `…Faults` tables of a floor, in whichever files they stand. */
+/** Codes are the keys of the exported `…Faults` tables of a floor, or of a folder with a README of its own, in whichever files they stand. */
 async function faultCodes(floor: string): Promise<string[]> {
   const files = readdirSync(join(root, floor))
     .filter((name) => name.endsWith('.ts'))
@@ -18,7 +18,15 @@ async function faultCodes(floor: string): Promise<string[]> {
     .flatMap(([, value]) => Object.keys(value as object));
 }
 
-for (const floor of ['embeddings', 'auction', 'inference', 'training-bridge', 'server', 'deploy']) {
+for (const floor of [
+  'embeddings',
+  'embeddings/stores',
+  'auction',
+  'inference',
+  'training-bridge',
+  'server',
+  'deploy',
+]) {
   test(`${floor}/README.md describes every fault code`, async () => {
     const readme = readFileSync(join(root, floor, 'README.md'), 'utf8');
     const missing = (await faultCodes(floor)).filter((code) => !readme.includes(`\`${code}\``));

@@ -84,7 +84,15 @@ export class Lookup {
     run.ticket = ticket;
     run.done = done;
     run.cutoffMs = cutoffMs;
-    for (let place = 0; place < ticket.count; place++) this.#place(run, place, nowMs);
+    for (let place = 0; place < ticket.count; place++) {
+      try {
+        this.#place(run, place, nowMs);
+      } catch (error) {
+        // A store that cannot even say where a key lies: the others' calls must not be left half made.
+        this.#refuse(ticket, place);
+        this.#onError(error);
+      }
+    }
     const { calls } = run;
     run.waiting = calls.length;
     // Every shard has its call before any is sent; a store in the process answers while it is sent.
@@ -164,8 +172,7 @@ export class Lookup {
     const key = ticket.keys[place]!;
     const state = this.#tables[table];
     if (state === undefined || this.#isClosed || state.prefix.length + key.length > storeKeyBytesMax) {
-      ticket.outcomes[place] = outcomeNumbers.failed;
-      if (state !== undefined) state.outcomes[outcomeNumbers.failed]! += 1;
+      this.#refuse(ticket, place);
       return;
     }
     let hash = 0;
@@ -196,6 +203,12 @@ export class Lookup {
       run.calls.push(call);
     }
     call.add(table, place, bytes, hash, state.generationOf(hash));
+  }
+
+  #refuse(ticket: LookupTicket, place: number): void {
+    const state = this.#tables[ticket.tables[place]!];
+    if (state === undefined) ticket.outcomes[place] = outcomeNumbers.failed;
+    else write(state, ticket, place, undefined, outcomeNumbers.failed, sourceNumbers.none, unknownAge);
   }
 
   readonly #answered = (call: ShardCall, values: ReadValues, isHedge: boolean, nowMs: number): void => {

@@ -100,7 +100,7 @@ export class ShardCaller {
   }
 
   #askElsewhere(call: ShardCall, nowMs: number): boolean {
-    if (!isWhole(call) || call.store.copyCount(call.shard) < 2) return false;
+    if (!this.#hasSpareCopy(call)) return false;
     if (!this.budget.allows()) {
       if (!call.isRefused) this.budget.refuse();
       call.isRefused = true;
@@ -114,7 +114,28 @@ export class ShardCaller {
     return true;
   }
 
+  /** Shards may have moved since the first attempt: only keys that are still together can be asked together. */
+  #hasSpareCopy({ store, shard, keys }: ShardCall): boolean {
+    try {
+      if (shard >= store.shardCount || store.copyCount(shard) < 2) return false;
+      return store.shardCount === 1 || keys.every((key) => store.shardOf(key) === shard);
+    } catch (error) {
+      this.#onError(error);
+      return false;
+    }
+  }
+
   #choose(call: ShardCall, nowMs: number): StoreCopy | undefined {
+    try {
+      return this.#firstOpen(call, nowMs);
+    } catch (error) {
+      // A store that cannot even name its copies.
+      this.#onError(error);
+      return undefined;
+    }
+  }
+
+  #firstOpen(call: ShardCall, nowMs: number): StoreCopy | undefined {
     const { store, shard } = call;
     const copyCount = store.copyCount(shard);
     for (let index = 0; index < copyCount; index++) {
@@ -248,10 +269,4 @@ export class ShardCaller {
     this.#free.push(attempt);
     if (call.attemptsPending === 0) this.#owner.settled(call);
   }
-}
-
-/** Shards may have moved since the first attempt: only keys that are still together can be asked together. */
-function isWhole({ store, shard, keys }: ShardCall): boolean {
-  if (shard >= store.shardCount) return false;
-  return store.shardCount === 1 || keys.every((key) => store.shardOf(key) === shard);
 }

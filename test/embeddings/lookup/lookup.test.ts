@@ -182,6 +182,37 @@ describe('one lookup', () => {
     expect(told(other.ticket)[0]!.outcome).toBe('failed');
   });
 
+  test('a store that throws where it may not fails its own keys and leaves the next requests whole', async () => {
+    const errors: unknown[] = [];
+    const bad = new ScriptedStore('soon', 2);
+    const good = new ScriptedStore('soon', 2);
+    good.values.set('g:1', stored('one'));
+    const tables = [tableIn(bad), tableIn(good, { keyPrefix: 'g:' })];
+    const lookup = lookupOf({ tables, onError: (error) => errors.push(error) });
+    const keys = [
+      [1, '1'],
+      [0, '1'],
+      [1, '2'],
+    ] as const;
+    const broken = () => {
+      throw new Error('a bug of the store');
+    };
+    for (const method of ['shardOf', 'copyCount', 'copyName', 'read'] as const) {
+      const whole = bad[method];
+      Object.assign(bad, { [method]: broken });
+      const { ticket, doneCount } = ask(lookup, keys);
+      await settle();
+      expect(doneCount()).toBe(1);
+      expect(told(ticket).map(({ outcome }) => outcome)).toEqual(['found', 'failed', 'absent']);
+      Object.assign(bad, { [method]: whole });
+      const next = ask(lookup, keys);
+      await settle();
+      expect(told(next.ticket).map(({ outcome }) => outcome)).toEqual(['found', 'absent', 'absent']);
+    }
+    expect(errors.length).toBe(4);
+    expect(lookup.status().pending.calls).toBe(0);
+  });
+
   test('done may begin the next lookup', async () => {
     const store = new ScriptedStore('soon');
     store.values.set('u:1', stored('one'));

@@ -21,7 +21,7 @@ const commands: Readonly<Record<string, Command>> = {
     load: async () => (await import('./commands/bundle.ts')).runBundle,
   },
   stores: {
-    about: 'check | fill: the stores that the settings name, and the users in them',
+    about: 'check | fill | create-tables: the stores that the settings name, and the users in them',
     load: async () => (await import('./commands/stores.ts')).runStores,
   },
   replay: {

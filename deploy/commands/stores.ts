@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { storeAddress } from '#embeddings/stores/store-address.ts';
 import { readBundle } from '#inference/bundle-read.ts';
 import { type Config, readConfig, settings } from '#server/config.ts';
 import { fillStores } from '#server/fill-stores.ts';
@@ -7,8 +8,10 @@ import { checkStores, openStores } from '#server/pod-stores.ts';
 import { trustedVerifier } from '#server/trusted-bundles.ts';
 import { ProgressLine } from '../progress.ts';
 
-const usage = `gavelin stores check | fill
+const usage = `gavelin stores check | fill | create-tables
 
+  create-tables
+         makes the Bigtable tables that the settings name, where they are missing
   check  asks every store that the settings name (GAVELIN_STORE_…) whether it answers
   fill   puts the profiles of GAVELIN_USERS_FILE and their vectors under the tower of GAVELIN_BUNDLE_DIR into the stores;
          the first GAVELIN_HOT_USERS_MAX users are in every process anyway and are left out: --all puts them in too
@@ -25,6 +28,8 @@ export async function runStores(
       await checkStores({ ...config, startDegraded: 'no' }, () => {});
       process.stdout.write('Every store answers.\n');
       return 0;
+    case 'create-tables':
+      return createTables(config);
     case 'fill':
       return fill(config, words.includes('--all'));
     case undefined:
@@ -32,6 +37,21 @@ export async function runStores(
       process.stderr.write(usage);
       return 2;
   }
+}
+
+async function createTables(config: Config): Promise<number> {
+  const texts = [config.storeRealtime, config.storeEmbeddings, config.storeBatch, config.storeHistory];
+  let count = 0;
+  for (const text of new Set(texts)) {
+    const address = storeAddress(text);
+    if (address.kind !== 'bigtable') continue;
+    const { createBigtableTable } = await import('#embeddings/stores/bigtable-client.ts');
+    await createBigtableTable(address);
+    process.stdout.write(`${address.project}/${address.instance}/${address.table} is there.\n`);
+    count++;
+  }
+  if (count === 0) process.stdout.write('No setting names a Bigtable table.\n');
+  return 0;
 }
 
 async function fill(config: Config, isAll: boolean): Promise<number> {

@@ -6,6 +6,8 @@ import { StoreError } from './store-errors.ts';
 
 /** Steps that one command is sent on; the servers themselves need two at most while a slot moves. */
 const redirectionsMax = 5;
+/** Redis itself advises against clusters of more. */
+export const nodesMax = 1000;
 /** While a master is away the cluster is asked this often who took its place. */
 const lookWhileDownMs = 300;
 const clusterSlots = commandBytes('CLUSTER', 'SLOTS');
@@ -69,7 +71,7 @@ export class RedisClusterNodes {
       from = this.connectionTo(to.node);
       await from.standing();
       if (to.kind === 'MOVED') {
-        void this.#look(from);
+        this.#lookAside(from);
         [reply] = await from.ask(command);
       } else {
         [, reply] = await from.ask(asking, command);
@@ -102,6 +104,9 @@ export class RedisClusterNodes {
     const name = nodeName(node);
     let connection = this.#connections.get(name);
     if (connection === undefined) {
+      // Only nonsense names that many: addresses come from the servers' answers.
+      if (this.#connections.size >= nodesMax)
+        throw new StoreError('STORE_FAULTY', `The cluster names more than ${nodesMax} nodes.`);
       connection = new RedisConnection(node, this.#settings);
       connection.changed = () => (this.#stale = true);
       this.#connections.set(name, connection);
@@ -177,8 +182,12 @@ export class RedisClusterNodes {
     if (!this.#stale && sinceMs < this.#settings.limits.topologyMs && !(isDown && sinceMs >= lookWhileDownMs)) return;
     // Nobody that we know of is there: perhaps the seeds are.
     if (!this.#all().some((each) => each.isUp)) for (const seed of this.#seeds) this.connectionTo(seed);
-    // A node that refuses is found again by whoever reads; here there is nobody to tell.
-    void this.#look().catch(() => false);
+    this.#lookAside();
+  }
+
+  /** A node that refuses to tell is told about by whoever reads there; here there is nobody to hear of it. */
+  #lookAside(first?: RedisConnection): void {
+    void this.#look(first).catch(() => false);
   }
 
   #all(): RedisConnection[] {

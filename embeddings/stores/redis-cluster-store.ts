@@ -222,14 +222,14 @@ class NodeRead {
   /** Places of the keys, those of one group together. */
   readonly order: Uint32Array;
   groupsLeft = 0;
-  readonly #values: (Buffer | undefined)[];
+  readonly #values: (Buffer | undefined)[] = [];
   readonly #resolve: (values: ReadValues) => void;
   readonly reject: (error: StoreError) => void;
 
   constructor(keys: readonly Buffer[], resolve: (values: ReadValues) => void, reject: (error: StoreError) => void) {
     this.keys = keys;
     this.order = new Uint32Array(keys.length);
-    this.#values = Array.from<Buffer | undefined>({ length: keys.length });
+    for (let place = 0; place < keys.length; place++) this.#values.push(undefined);
     this.#resolve = resolve;
     this.reject = reject;
   }

@@ -65,6 +65,7 @@ export class RedisConnection {
   changed: () => void = () => {};
   readonly #redis: Redis;
   readonly #limits: RedisLimits;
+  readonly #inCluster: boolean;
   readonly #waiters = new Set<Waiter>();
   #sentCount = 0;
   /** `#sentCount` at the last sweeps: what was sent then has to be answered a whole round later. */
@@ -79,12 +80,14 @@ export class RedisConnection {
     this.node = node;
     this.name = nodeName(node);
     this.#limits = limits;
+    this.#inCluster = inCluster;
     this.#sentAtSweep = Array.from({ length: Math.max(1, Math.ceil(limits.answerMs / sweepMs)) }, () => 0);
     this.#redis = new Redis({
       host: node.host,
       port: node.port,
       ...access,
       connectionName: 'gavelin',
+      disableClientInfo: true,
       readOnly: inCluster,
       enableOfflineQueue: false,
       enableReadyCheck: false,
@@ -211,7 +214,15 @@ export class RedisConnection {
   faultOf(error: Error): StoreError {
     if (error instanceof StoreError) return error;
     if (this.#closed) return new StoreError('STORE_CLOSED', this.name);
-    if (error.name === 'ReplyError') return replyFault(this.name, error);
+    if (error.name === 'ReplyError') {
+      if (!this.#inCluster && clusterTalk.some((each) => error.message.startsWith(each))) {
+        return new StoreError(
+          'STORE_ADDRESS_INVALID',
+          `${this.name} is a node of a cluster: redis-cluster:// is the way to it.`,
+        );
+      }
+      return replyFault(this.name, error);
+    }
     if (this.#overdue) return this.#trouble ?? new StoreError('STORE_TIMEOUT', this.name);
     if (this.#trouble !== undefined) return this.#trouble;
     return connectionFault(this.name, error);
@@ -302,7 +313,14 @@ const refusals = [
   'ERR AUTH',
   'DENIED',
 ];
-const wrongPlaces = ['ERR DB index is out of range', 'ERR invalid DB index', 'ERR SELECT is not allowed'];
+const wrongPlaces = [
+  'ERR DB index is out of range',
+  'ERR invalid DB index',
+  'ERR SELECT is not allowed',
+  'ERR This instance has cluster support disabled',
+];
+/** What a node of a cluster says to who takes it for a Redis of its own. */
+const clusterTalk = ['MOVED', 'CROSSSLOT'];
 
 /** What the server itself said. Its words are kept: they name commands and slots, never a password. */
 function replyFault(name: string, { message }: Error): StoreError {

@@ -1,12 +1,13 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { RedisClusterStore } from '#embeddings/stores/redis-cluster-store.ts';
 import { defaultPartitionCount, entityHash, partitionsOf } from '#embeddings/stores/redis-partitions.ts';
+import { RedisStore } from '#embeddings/stores/redis-store.ts';
 import type { StoreError } from '#embeddings/stores/store-errors.ts';
 import { type RedisCluster, type RedisServer, startRedisCluster } from '../../services/redis.ts';
 import { redisServerPath } from '../../support/services.ts';
 import { keepsTheAppendingContract } from './appending-store.contract.ts';
 import { until } from '../../support/until.ts';
-import { expectSame, keepsTheStoreContract, ownKey, valuesOf } from './store.contract.ts';
+import { expectFault, expectSame, keepsTheStoreContract, ownKey, valuesOf } from './store.contract.ts';
 
 const command = redisServerPath();
 
@@ -152,6 +153,17 @@ describe.skipIf(command === undefined)('Redis Cluster', () => {
       expectSame(await valuesOf(store, [keys[2]!]), [fresh]);
       await until(() => store.copyName(store.shardOf(keys[0]!), 0) === to.name, 'the new owner is known');
       expectSame(await valuesOf(store, asked), expected);
+      await store.close();
+    });
+
+    test('who takes one of its nodes for a Redis of its own is told', async () => {
+      const shards = [{ name: 'only', copies: [cluster.nodes[0]!] }];
+      const store = new RedisStore({ kind: 'redis', shards, limits });
+      await store.ready();
+      await expectFault(
+        () => store.read(0, 0, [Buffer.from('these'), Buffer.from('are'), Buffer.from('apart')]),
+        'STORE_ADDRESS_INVALID',
+      );
       await store.close();
     });
 

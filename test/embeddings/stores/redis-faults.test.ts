@@ -72,6 +72,14 @@ describe.skipIf(command === undefined)('a Redis that lets nobody in', () => {
     await store.close();
   });
 
+  test('a Redis that is no cluster is said to be none', async () => {
+    const seeds = [server];
+    const store = new RedisClusterStore({ kind: 'redis-cluster', seeds, access: { password: 'opensesame' }, limits });
+    const fault = await faultOf(() => store.ready());
+    expect([fault.code, fault.message]).toEqual(['STORE_ADDRESS_INVALID', expect.stringContaining(server.name)]);
+    await expect(store.close()).resolves.toBeUndefined();
+  });
+
   test('databases are apart', async () => {
     const [zero, three] = [
       storeAt([server], { password: 'opensesame' }),

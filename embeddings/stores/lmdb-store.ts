@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import { expiryOfWrapped, LmdbFolder, valueOfWrapped } from './lmdb-folder.ts';
 import { type LmdbOperation, packed, unpacked } from './lmdb-operations.ts';
@@ -27,8 +28,15 @@ export type LmdbLimits = {
   readonly readCountMax: number;
   readonly writeMsMax: number;
   readonly writeCountMax: number;
-  /** A value in memory is looked up again after this long: another process may have written it. Threads of one process know at once. */
+  /**
+   * A value in memory that is older than this is looked up again behind the answer that it still gives: another process may have
+   * written it. Threads of one process know at once.
+   */
   readonly memoryMsMax: number;
+  /** One older than this gives no answer any more. */
+  readonly staleMsMax: number;
+  /** Keys that wait to be looked up again; beyond it the next answer is as old as this one. */
+  readonly refreshCountMax: number;
 };
 
 const defaultLimits: LmdbLimits = {
@@ -37,6 +45,8 @@ const defaultLimits: LmdbLimits = {
   writeMsMax: 10_000,
   writeCountMax: 20_000,
   memoryMsMax: 1000,
+  staleMsMax: 3_600_000,
+  refreshCountMax: 8192,
 };
 /** Beside its bytes: objects, a string of the key, places in the cache's arrays. */
 const memoryEntryBytes = 140;
@@ -47,7 +57,8 @@ type Remembered = {
   readonly value: Buffer | undefined;
   readonly expiresMs: number;
   readonly generation: number;
-  readonly readMs: number;
+  /** When it was looked up, or last asked to be. */
+  readMs: number;
 };
 
 type Waiting = {
@@ -64,7 +75,8 @@ type Waiting = {
 /**
  * A folder on this machine: the default for every tier. Values that were used lately are answered from memory, without a promise; for the
  * rest lmdb's pages are first touched off the event loop and then read. A thread of its own writes, scans and sweeps. Threads of one
- * process see each other's writes once these have resolved, other processes within `memoryMsMax`.
+ * process see each other's writes once these have resolved; what another process wrote is seen by the second read that comes
+ * `memoryMsMax` after the last look.
  */
 export class LmdbStore implements AppendingStore, OrderedStore {
   readonly kind = 'lmdb';
@@ -77,6 +89,9 @@ export class LmdbStore implements AppendingStore, OrderedStore {
   #folder: LmdbFolder | undefined;
   #openFault: StoreError | undefined;
   #waiting: Waiting[] = [];
+  #refreshKeys: Buffer[] = [];
+  #isRefreshing = false;
+  readonly #touching = new Set<Promise<void>>();
   #reading: readonly Waiting[] = [];
   #timer: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
@@ -127,14 +142,13 @@ export class LmdbStore implements AppendingStore, OrderedStore {
       const key = keys[place]!;
       const remembered = this.#memory?.get(key.toString('latin1'));
       values.push(remembered?.value);
-      if (
-        remembered !== undefined &&
-        nowMs - remembered.readMs < this.#limits.memoryMsMax &&
-        nowMs >= remembered.readMs &&
-        folder.generationOf(key) === remembered.generation
-      ) {
-        if (remembered.expiresMs <= nowMs) values[place] = undefined;
-        continue;
+      if (remembered !== undefined && folder.generationOf(key) === remembered.generation) {
+        const ageMs = nowMs - remembered.readMs;
+        if (ageMs >= 0 && ageMs < this.#limits.staleMsMax) {
+          if (remembered.expiresMs <= nowMs) values[place] = undefined;
+          if (ageMs >= this.#limits.memoryMsMax) this.#lookAgain(key, remembered, nowMs);
+          continue;
+        }
       }
       values[place] = undefined;
       if (key.length > 0 && key.length <= storeKeyBytesMax) (places ??= []).push(place);
@@ -211,6 +225,8 @@ export class LmdbStore implements AppendingStore, OrderedStore {
     this.#waiting = [];
     clearTimeout(this.#timer);
     this.#memory?.clear();
+    // A folder that is closed under a prefetch may hang its thread; one that a disk holds up is not waited for.
+    if (this.#touching.size > 0) await Promise.race([Promise.all(this.#touching), pause(this.#limits.readMsMax)]);
     await this.#writer.close();
     await this.#folder?.close();
   }
@@ -240,6 +256,36 @@ export class LmdbStore implements AppendingStore, OrderedStore {
     await this.#writer.call({ kind: 'write', nowMs, operations: bytes }, [bytes.buffer]);
   }
 
+  /** Nobody waits for it: the value is remembered anew when the disk has given it. */
+  #lookAgain(key: Buffer, remembered: Remembered, nowMs: number): void {
+    if (this.#refreshKeys.length >= this.#limits.refreshCountMax) return;
+    // Not again before this one is done.
+    remembered.readMs = nowMs;
+    this.#refreshKeys.push(Buffer.from(key));
+    if (!this.#isRefreshing) this.#refresh();
+  }
+
+  /** One prefetch at a time here, too: a disk that hangs costs one thread of libuv's for this and one for reads. */
+  #refresh(): void {
+    const keys = this.#refreshKeys;
+    this.#refreshKeys = [];
+    this.#isRefreshing = true;
+    this.#touch(keys, () => {
+      this.#isRefreshing = false;
+      try {
+        const folder = this.#folder!;
+        const nowMs = this.#now();
+        const generations = keys.map((key) => folder.generationOf(key));
+        folder.refresh();
+        for (const [place, key] of keys.entries()) this.#valueOf(folder, key, generations[place]!, nowMs);
+      } catch {
+        // The next read of these keys meets the same fault, and has somebody to tell.
+        for (const key of keys) this.#memory?.delete(key.toString('latin1'));
+      }
+      if (this.#refreshKeys.length > 0) this.#refresh();
+    });
+  }
+
   #readLater(keys: readonly Buffer[], values: (Buffer | undefined)[], places: readonly number[]): Promise<ReadValues> {
     if (this.#waiting.length + this.#reading.length >= this.#limits.readCountMax)
       return Promise.reject(new StoreError('STORE_BUSY', this.#path));
@@ -257,11 +303,21 @@ export class LmdbStore implements AppendingStore, OrderedStore {
     this.#waiting = [];
     this.#reading = batch;
     const keys = batch.flatMap((each) => each.places.map((place) => each.keys[place]!));
-    void this.#folder!.database.prefetch(keys, () => {
+    this.#touch(keys, () => {
       this.#reading = [];
-      if (this.#closing !== undefined) return;
       this.#answer(batch);
       if (this.#waiting.length > 0) this.#prefetch();
+    });
+  }
+
+  /** Off the event loop, brings the pages of the keys into memory; then `read`, unless the store has been closed meanwhile. */
+  #touch(keys: Buffer[], read: () => void): void {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#touching.add(promise);
+    void this.#folder!.database.prefetch(keys, () => {
+      this.#touching.delete(promise);
+      resolve();
+      if (this.#closing === undefined) read();
     });
   }
 

@@ -1,11 +1,8 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { join } from 'node:path';
 import { type Database, open } from 'lmdb';
 import { hashOfKey } from './key-hash.ts';
+import { pageBytes } from './lmdb-file.ts';
 import { StoreError } from './store-errors.ts';
 
-/** Pages of 8 KiB: keys of 4 KiB take only half of one, and lmdb refuses ours of 2,048 bytes with its usual 4 KiB. */
-const pageBytes = 8192;
 /** Threads × (a reader, a prefetch, a writer), of more than one process; 126 is lmdb's own number, and running out of it ends the process. */
 const readerCountMax = 1024;
 /** Counters that say "something under a key of this slot was written": 256 KiB that all threads of the process share. */
@@ -20,9 +17,8 @@ export class LmdbFolder {
   readonly database: Database<Buffer, Buffer>;
   readonly #generations: Int32Array;
 
-  /** Throws STORE_FAULTY for what is no database or a damaged one, STORE_UNREACHABLE where the folder cannot be used. */
+  /** Whoever is the first asks `checkFile` before. Throws STORE_FAULTY or STORE_UNREACHABLE, with the path. */
   constructor(path: string) {
-    refuseIfCutShort(join(path, 'data.mdb'));
     try {
       this.database = open<Buffer, Buffer>({
         path,
@@ -94,45 +90,6 @@ export function wrapped(value: Uint8Array, expiresMs: number): Buffer {
   bytes.set(value, expiryBytes);
   return bytes;
 }
-
-/**
- * lmdb maps the file into memory and ends the process by SIGBUS where a page lies beyond its end. So its two meta pages are read first
- * (magic at 24, page size at 48, last page at 144, transaction at 152; the newer one counts).
- */
-function refuseIfCutShort(file: string): void {
-  let handle: number;
-  try {
-    handle = openSync(file, 'r');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
-    throw new StoreError('STORE_UNREACHABLE', `${file}: ${(error as Error).message}`, { cause: error });
-  }
-  try {
-    const { size } = fstatSync(handle);
-    if (size === 0) return;
-    const metas = Buffer.alloc(2 * pageBytes);
-    readSync(handle, metas, 0, metas.length, 0);
-    let newest = -1n;
-    let neededBytes = 0;
-    for (const at of [0, pageBytes]) {
-      if (metas.readUInt32LE(at + 24) !== 0xbeef_c0de || metas.readUInt32LE(at + 48) !== pageBytes) continue;
-      const transaction = metas.readBigUInt64LE(at + 152);
-      if (transaction < newest) continue;
-      newest = transaction;
-      neededBytes = (Number(metas.readBigUInt64LE(at + 144)) + 1) * pageBytes;
-    }
-    if (newest < 0n) throw new StoreError('STORE_FAULTY', `${file} is no database of ours. ${whatToDo}`);
-    if (size < neededBytes)
-      throw new StoreError(
-        'STORE_FAULTY',
-        `${file} has ${size} bytes of ${neededBytes}: it was cut short. ${whatToDo}`,
-      );
-  } finally {
-    closeSync(handle);
-  }
-}
-
-const whatToDo = 'Restore it, or move it away to begin with an empty store.';
 
 function openingFault(path: string, error: unknown): StoreError {
   const { message, code } = error as Error & { code?: unknown };

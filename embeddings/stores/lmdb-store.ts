@@ -1,5 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
+import { checkFile, rememberClosed } from './lmdb-file.ts';
 import { expiryOfWrapped, LmdbFolder, valueOfWrapped } from './lmdb-folder.ts';
 import { type LmdbOperation, packed, unpacked } from './lmdb-operations.ts';
 import { LmdbWriter } from './lmdb-writer.ts';
@@ -228,11 +229,14 @@ export class LmdbStore implements AppendingStore, OrderedStore {
     // A folder that is closed under a prefetch may hang its thread; one that a disk holds up is not waited for.
     if (this.#touching.size > 0) await Promise.race([Promise.all(this.#touching), pause(this.#limits.readMsMax)]);
     await this.#writer.close();
-    await this.#folder?.close();
+    if (this.#folder === undefined) return;
+    await this.#folder.close();
+    rememberClosed(this.#path);
   }
 
   #open(): void {
     try {
+      checkFile(this.#path);
       this.#folder = new LmdbFolder(this.#path);
       this.#openFault = undefined;
     } catch (error) {

@@ -293,6 +293,35 @@ test('a file that was cut short or is something else is refused by name, and rep
   await cut.close();
 });
 
+test('damaged pages are found before anything is read from them', { timeout: 60_000 }, async () => {
+  const first = open();
+  const keys = Array.from({ length: 2000 }, (_, index) => Buffer.from(`k${index}`));
+  await first.write(keys.map((key) => ({ key, value: Buffer.alloc(300, 'v') })));
+  await first.close();
+  const file = join(folder, 'data.mdb');
+  const whole = readFileSync(file);
+  // As after a crash: not closed in order.
+  rmSync(join(folder, 'closed'));
+  for (const page of [4, 24, 44]) {
+    const damaged = Buffer.from(whole);
+    // Twenty, since one alone may be free.
+    for (let at = page * 8192; at < (page + 20) * 8192; at++) damaged[at] = (at * 31) & 255;
+    writeFileSync(file, damaged);
+    const store = open();
+    await expectFault(() => store.ready(), 'STORE_FAULTY');
+    await expect(store.ready()).rejects.toThrow(file);
+    await store.close();
+  }
+  writeFileSync(file, whole);
+  const store = open();
+  await store.ready();
+  expectSame(
+    await valuesOf(store, keys),
+    keys.map(() => Buffer.alloc(300, 'v')),
+  );
+  await store.close();
+});
+
 test('a folder that cannot be used is a clear error', async () => {
   const file = join(folder, 'a-file');
   writeFileSync(file, 'x');

@@ -136,6 +136,7 @@ describe.skipIf(command === undefined)('a lookup over Redis behind a network tha
     proxy.isRefusing = true;
     proxy.cut();
     await untilSeen('failed');
+    expect(lookup.status().copies[0]!.failures).toBeGreaterThan(0);
     proxy.isRefusing = false;
     await untilAllFound();
   });

@@ -109,8 +109,10 @@ test(
       Array.from({ length: threads }, async (_, thread) => {
         const work: LmdbAppendWork = { path: folder, thread, rounds, lists };
         const worker = new Worker(new URL('lmdb-append-worker.ts', import.meta.url), { workerData: work });
+        // Both at once: a worker may be gone in the same turn as its last word.
+        const gone = once(worker, 'exit');
         const [answer] = (await once(worker, 'message')) as [{ unseen: number }];
-        await once(worker, 'exit');
+        await gone;
         return answer.unseen;
       }),
     );

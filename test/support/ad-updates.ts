@@ -42,7 +42,10 @@ const lineItem = (id: string, advertiserId: string, creativeIds: readonly string
 });
 
 async function post(pod: Pod, change: object): Promise<void> {
-  const answer = await pod.admin('/admin/v1/catalog', { method: 'POST', body: JSON.stringify(change) });
+  const send = (): Promise<Response> =>
+    pod.admin('/admin/v1/catalog', { method: 'POST', body: JSON.stringify(change) });
+  // Once more when a kept connection was closed under it: a change says how things are to be, so it may be made twice.
+  const answer = await send().catch(send);
   const body = await answer.text();
   if (answer.status !== 200) throw new Error(`a change was refused: ${answer.status} ${body.slice(0, 1000)}`);
 }

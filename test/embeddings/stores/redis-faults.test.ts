@@ -17,7 +17,8 @@ import { until } from '../../support/until.ts';
 import { expectFault, expectSame, ownKey, valuesOf } from './store.contract.ts';
 
 const command = redisServerPath();
-const limits = { connectMs: 800, answerMs: 300, reconnectMsMax: 200 };
+/** Short enough to wait for; long enough for a server of the tests that gets no turn for a while. */
+const limits = { connectMs: 1500, answerMs: 800, reconnectMsMax: 200 };
 
 function storeAt(nodes: readonly RedisNode[], access: RedisAccess = {}): RedisStore {
   return new RedisStore({ kind: 'redis', shards: [{ name: 'only', copies: nodes }], access, limits });
@@ -214,7 +215,7 @@ describe.skipIf(command === undefined)('a Redis that falls, hangs and comes back
     const store = new RedisStore({
       kind: 'redis',
       shards: [{ name: 'only', copies: [server] }],
-      limits: { commandsInFlightMax: 10 },
+      limits: { ...limits, commandsInFlightMax: 10 },
     });
     await store.ready();
     const outcomes = await Promise.allSettled(Array.from({ length: 15 }, () => store.read(0, 0, [ownKey('busy')])));

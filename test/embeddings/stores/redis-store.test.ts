@@ -6,6 +6,8 @@ import { keepsTheAppendingContract } from './appending-store.contract.ts';
 import { keepsTheStoreContract } from './store.contract.ts';
 
 const command = redisServerPath();
+/** The contract is no race: a server that gets no turn for a while is waited for. */
+const limits = { connectMs: 10_000, answerMs: 10_000 };
 
 describe.skipIf(command === undefined)('one Redis', () => {
   let server: RedisServer;
@@ -13,7 +15,7 @@ describe.skipIf(command === undefined)('one Redis', () => {
     server = await startRedis(command!);
   });
   afterAll(() => server.end());
-  const build = () => new RedisStore({ kind: 'redis', shards: [{ name: 'only', copies: [server] }] });
+  const build = () => new RedisStore({ kind: 'redis', shards: [{ name: 'only', copies: [server] }], limits });
 
   keepsTheStoreContract('Redis', build);
   keepsTheAppendingContract('Redis', build);
@@ -31,6 +33,7 @@ describe.skipIf(command === undefined)('two shards with replicas', () => {
     new RedisStore({
       kind: 'redis',
       shards: [0, 1].map((index) => ({ name: `shard ${index}`, copies: [servers[index]!, servers[index + 2]!] })),
+      limits,
     });
 
   keepsTheStoreContract('Redis in two shards with replicas', build);

@@ -63,6 +63,9 @@ const columns = {
   advertiserCategoryText: ['advertiser', 'u32'],
   advertiserDomainSet: ['advertiser', 'u32'],
   advertiserSeatSet: ['advertiser', 'u32'],
+  /** 32 bits of its id and of its top category (ad-keys.ts): the same in every process. */
+  advertiserKey: ['advertiser', 'u32'],
+  advertiserCategoryKey: ['advertiser', 'u32'],
   advertiserNameChars: ['advertiser', 'u16'],
 } as const;
 const types = { u8: Uint8Array, u16: Uint16Array, u32: Uint32Array, i32: Int32Array, f64: Float64Array } as const;

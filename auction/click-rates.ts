@@ -10,22 +10,57 @@ export type ClickRateCapacities = {
   readonly pairs: number;
 };
 
+/** An ad as counts are kept of it: keys are in the catalog's columns (ad-keys.ts). */
+export type RatedAd = {
+  readonly high: number;
+  readonly low: number;
+  readonly advertiser: number;
+  /** Of the advertiser; 0 = not known. */
+  readonly category: number;
+  /** What the line item itself expects: clicks per view. */
+  readonly prior: number;
+};
+
+/** Where and to whom an ad is shown. */
+export type RatedVisit = {
+  /** See `siteKeyOf`; 0 = not known, and then nothing is counted by site. */
+  readonly site: number;
+  /** Whether the ad's category is among the interests that the user's profile names; 0 = there is no profile. */
+  readonly interest: 0 | 1 | 2;
+};
+/** Values of `interest`. */
+export const interests = { unknown: 0, other: 1, named: 2 } as const;
+
 /**
- * How many views a prior is worth, per level: found on the demo log (README, "Decisions"). An ad of a line item differs little from
- * what is known of the line item, a pair little from what ad and site say.
+ * How many views the prior is worth, per level: found on the demo log (README, "Decisions"). Ads of one advertiser differ little, a
+ * pair hardly from what ad and site say by themselves.
  */
-export type PriorViews = { readonly ad: number; readonly site: number; readonly pair: number };
-export const priorViewsDefault: PriorViews = { ad: 300, site: 300, pair: 1000 };
+export type PriorViews = {
+  readonly advertiser: number;
+  readonly ad: number;
+  readonly site: number;
+  readonly siteCategory: number;
+  readonly pair: number;
+};
+export const priorViewsDefault: PriorViews = { advertiser: 100, ad: 300, site: 200, siteCategory: 300, pair: 1000 };
 
 /** Counts lose half of their weight in this time: a week of traffic is remembered, what was liked a month ago is not. */
 export const clickRateHalfLifeMs = 7 * 86_400_000;
 
 /** Keys of what is no ad; an ad's own 64 bits fall on one of them once in 2^64. */
-const siteHigh = 0x73_69_74_65;
-const allHigh = 0x61_6c_6c_21;
-/** Of a market that nobody has seen anything of. */
+const kinds = {
+  all: 0x61_6c_6c_21,
+  priors: 0x70_72_69_6f,
+  advertiser: 0x61_64_76_21,
+  category: 0x63_61_74_65,
+  site: 0x73_69_74_65,
+  siteCategory: 0x73_63_61_74,
+  interest: 0x69_6e_74_21,
+} as const;
+/** Of a market that nobody has seen anything of; priors are believed in until there were as many clicks. */
 const rateBefore = 0.01;
 const viewsBefore = 100;
+const clicksBefore = 50;
 const rateMin = 1e-6;
 
 /**
@@ -34,10 +69,11 @@ const rateMin = 1e-6;
  * hierarchy and temporal smoothing together (Wang, Li, Cui, Zhang, Mao, "Click-through rate estimation for rare events in online
  * advertising", 2011, sections on empirical Bayes and exponential smoothing).
  *
- *   ad:   r₀ = the line item's own prior       site: r₀ = the rate of everything
- *   pair: r₀ = the ad's odds × the site's odds ÷ the odds of everything
+ *   advertiser: r₀ = the line item's own prior × what all priors together are off by      ad: r₀ = its advertiser's
+ *   site, category, interest: r₀ = the rate of everything                                 site × category: r₀ = both lifts together
+ *   pair of ad and site: r₀ = the odds of the ad × the lifts of the visit
  *
- * Shared by all threads; a view or click costs three atomic additions.
+ * A lift is odds ÷ odds of everything, as a difference of logits. Shared by all threads; a view costs eight atomic additions.
  */
 export class ClickRates {
   readonly #singles: ClickCounts;
@@ -54,51 +90,71 @@ export class ClickRates {
     this.#priorViews = priorViews;
   }
 
-  /** Keys: see ad-keys.ts. Site 0 is not known, and then neither site nor pair is counted. */
-  recordView(adHigh: number, adLow: number, site: number): void {
-    this.#record(adHigh, adLow, site, countUnit, 0);
+  recordView(ad: RatedAd, visit: RatedVisit): void {
+    this.#singles.add(kinds.priors, 1, Math.round(ad.prior * countUnit), 0, true);
+    this.#record(ad, visit, countUnit, 0);
   }
-  recordClick(adHigh: number, adLow: number, site: number): void {
-    this.#record(adHigh, adLow, site, 0, countUnit);
+  recordClick(ad: RatedAd, visit: RatedVisit): void {
+    this.#record(ad, visit, 0, countUnit);
   }
 
-  #record(adHigh: number, adLow: number, site: number, views: number, clicks: number): void {
-    this.#singles.add(allHigh, 0, views, clicks, true);
-    this.#singles.add(adHigh, adLow, views, clicks, true);
+  #record(ad: RatedAd, { site, interest }: RatedVisit, views: number, clicks: number): void {
+    const singles = this.#singles;
+    const { high, low, advertiser, category } = ad;
+    singles.add(kinds.all, 1, views, clicks, true);
+    singles.add(high, low, views, clicks, true);
+    singles.add(kinds.advertiser, advertiser, views, clicks, true);
+    singles.add(kinds.category, category, views, clicks, true);
+    if (interest !== interests.unknown) singles.add(kinds.interest, interest, views, clicks, true);
     if (site === 0) return;
-    this.#singles.add(siteHigh, site, views, clicks, true);
-    this.#pairs.add(pairHigh(adHigh, site), pairLow(adLow, site), views, clicks, true);
+    singles.add(kinds.site, site, views, clicks, true);
+    this.#pairs.add(kinds.siteCategory, pairLow(category, site), views, clicks, true);
+    this.#pairs.add(pairHigh(high, site), pairLow(low, site), views, clicks, true);
   }
 
-  /** Logit of the ad's rate over all sites; `prior` = its line item's own expectation, a probability. */
-  adLogit(adHigh: number, adLow: number, prior: number): number {
-    const { ad } = this.#priorViews;
-    const place = this.#singles.find(adHigh, adLow);
-    if (place < 0) return logitOf(prior);
-    return logitOf(smoothed(this.#singles.clicksAt(place), this.#singles.viewsAt(place), prior, ad));
+  /** Logit of the ad's rate over all visits. */
+  adLogit({ high, low, advertiser, prior }: RatedAd): number {
+    const { advertiser: advertiserViews, ad: adViews } = this.#priorViews;
+    const own = Math.min(1, prior * this.#priorsFactor());
+    const ofAdvertiser = this.#rate(this.#singles, kinds.advertiser, advertiser, own, advertiserViews);
+    return logitOf(this.#rate(this.#singles, high, low, ofAdvertiser, adViews));
   }
 
-  /** How much more or less is clicked on a site than anywhere, in logits; 0 for one that is not known. */
-  siteLift(site: number): number {
-    const place = site === 0 ? -1 : this.#singles.find(siteHigh, site);
-    if (place < 0) return 0;
-    const all = this.#rateOfAll();
-    const rate = smoothed(this.#singles.clicksAt(place), this.#singles.viewsAt(place), all, this.#priorViews.site);
-    return logitOf(rate) - logitOf(all);
+  /** How much more or less ads of a category are clicked in this visit than anywhere, in logits; 0 where nothing is known. */
+  visitLift({ site, interest }: RatedVisit, category: number): number {
+    const all = this.#rate(this.#singles, kinds.all, 1, rateBefore, viewsBefore);
+    const { site: siteViews, siteCategory: siteCategoryViews } = this.#priorViews;
+    const base = logitOf(all);
+    const liftOf = (kind: number, key: number): number =>
+      logitOf(this.#rate(this.#singles, kind, key, all, siteViews)) - base;
+    const interestLift = interest === interests.unknown ? 0 : liftOf(kinds.interest, interest);
+    if (site === 0) return interestLift;
+    const categoryLift = liftOf(kinds.category, category);
+    const both = rateOf(base + categoryLift + liftOf(kinds.site, site));
+    const ofBoth = this.#rate(this.#pairs, kinds.siteCategory, pairLow(category, site), both, siteCategoryViews);
+    // What holds for the category everywhere is in the ad's own rate.
+    return interestLift + logitOf(ofBoth) - base - categoryLift;
   }
 
-  /** Logit of a pair's rate, given what ad and site say by themselves. */
-  pairLogit(adHigh: number, adLow: number, site: number, logit: number): number {
-    const place = site === 0 ? -1 : this.#pairs.find(pairHigh(adHigh, site), pairLow(adLow, site));
-    if (place < 0) return logit;
-    const prior = 1 / (1 + Math.exp(-logit));
-    return logitOf(smoothed(this.#pairs.clicksAt(place), this.#pairs.viewsAt(place), prior, this.#priorViews.pair));
+  /** Logit of the ad's rate in a visit, given what ad and visit say by themselves, with what is known of ad and site together. */
+  pairLogit({ high, low }: RatedAd, site: number, logit: number): number {
+    if (site === 0) return logit;
+    const { pair } = this.#priorViews;
+    return logitOf(this.#rate(this.#pairs, pairHigh(high, site), pairLow(low, site), rateOf(logit), pair));
   }
 
-  #rateOfAll(): number {
-    const place = this.#singles.find(allHigh, 0);
-    if (place < 0) return rateBefore;
-    return smoothed(this.#singles.clicksAt(place), this.#singles.viewsAt(place), rateBefore, viewsBefore);
+  /** Advertisers guess; what all their guesses are off by together is known soon. */
+  #priorsFactor(): number {
+    const all = this.#singles.find(kinds.all, 1);
+    const priors = this.#singles.find(kinds.priors, 1);
+    if (all < 0 || priors < 0) return 1;
+    return (this.#singles.clicksAt(all) + clicksBefore) / (this.#singles.viewsAt(priors) + clicksBefore);
+  }
+
+  #rate(counts: ClickCounts, high: number, low: number, prior: number, priorViews: number): number {
+    const place = counts.find(high, low);
+    if (place < 0) return prior;
+    return (counts.clicksAt(place) + priorViews * prior) / (counts.viewsAt(place) + priorViews);
   }
 
   /** Takes off what the counts have lost in this time: every hour or so, by one thread. */
@@ -143,8 +199,8 @@ const exportWords = 5;
 /** Counts are halved when they reach this: no sum of two overflows. */
 const countLimit = 2 ** 31;
 
-function smoothed(clicks: number, views: number, prior: number, priorViews: number): number {
-  return (clicks + priorViews * prior) / (views + priorViews);
+function rateOf(logit: number): number {
+  return 1 / (1 + Math.exp(-logit));
 }
 
 function logitOf(rate: number): number {

@@ -1,3 +1,5 @@
+import { wordKeyOf } from './ad-keys.ts';
+import { topCategory } from './category-tree.ts';
 import {
   type CatalogCapacities,
   type CatalogColumns,
@@ -73,6 +75,8 @@ export class EntryWriter {
     columns.advertiserDomainSet[advertiser] = sets.domains.add([domain]);
     columns.advertiserCategoryText[advertiser] = texts.intern(category);
     columns.advertiserSeatSet[advertiser] = sets.seats.add([id]);
+    columns.advertiserKey[advertiser] = wordKeyOf(id);
+    columns.advertiserCategoryKey[advertiser] = wordKeyOf(topCategory(category));
   }
 
   putCreative(number: number, creative: CreativeSpec): void {

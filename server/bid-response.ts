@@ -1,12 +1,13 @@
 import { winnersCpmNanos } from '#auction/bid-price.ts';
 import type { AuctionDraft } from '#training-bridge/event-records.ts';
 import { auctionIdText } from './auction-ids.ts';
-import { type NoticeContext, type UserHalves, winnerTokens } from './bid-notices.ts';
+import { type NoticeContext, winnerTokens } from './bid-notices.ts';
 import type { BidImp, BidRequest } from './bid-request.ts';
 import { nanosToCpmText } from './decimal-money.ts';
 import { bannerMarkup, type MarkupCard, type MarkupLinks, nativeMarkup, vastOf, videoMarkup } from './markup.ts';
 import type { NoticeTokens } from './notice-claims.ts';
 import { fromUsdNanosDown, type Rate } from './rates.ts';
+import type { Flight } from './flight.ts';
 import { rungNames } from './rungs.ts';
 
 /** What a bid says about its ad: see auction/catalog.ts. */
@@ -41,7 +42,7 @@ export function bidResponse(
   context: BidResponseContext,
   request: BidRequest,
   draft: AuctionDraft,
-  user: UserHalves,
+  flight: Flight,
   rate: Rate,
   isVerbose: boolean,
 ): BidResponse {
@@ -55,7 +56,7 @@ export function bidResponse(
     const usdNanos = winnersCpmNanos(draft, imp.index);
     const priceNanos = fromUsdNanosDown(usdNanos, rate);
     const card = context.card(draft.candidateAdRow[winner]!);
-    const bid = bidText(context, request, imp, draft, user, card, usdNanos, priceNanos, isVerbose);
+    const bid = bidText(context, request, imp, draft, flight, card, usdNanos, priceNanos, isVerbose);
     bidCount++;
     // Most answers hold one bid: they need no table of seats.
     if (bidCount === 1) {
@@ -85,7 +86,7 @@ function bidText(
   request: BidRequest,
   imp: BidImp,
   draft: AuctionDraft,
-  user: UserHalves,
+  flight: Flight,
   card: BidCard,
   usdNanos: number,
   priceNanos: number,
@@ -94,7 +95,7 @@ function bidText(
   const winner = draft.impWinner[imp.index]!;
   const publicUrl = context.publicUrl();
   const isHttps = publicUrl.startsWith('https://');
-  const tokens = winnerTokens(context, draft, imp.index, card, user, usdNanos);
+  const tokens = winnerTokens(context, draft, imp.index, card, flight, usdNanos);
   const notice = `${publicUrl}/notice/`;
   const links = markupLinks(card, imp.isSecure && !isHttps, notice, tokens);
   const auctionId = auctionIdText(draft.auctionIdHigh, draft.auctionIdLow);

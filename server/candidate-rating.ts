@@ -4,7 +4,6 @@ import type { CandidateColumns } from './candidate-stage.ts';
 import type { Flight } from './flight.ts';
 import { contextOf } from './imp-context.ts';
 import type { PredictionsPort, RatesPort, ScoringPort, ServingModel } from './pipeline-ports.ts';
-import { placeName } from './retrieval.ts';
 import type { Rung } from './rungs.ts';
 
 export type CandidateRatingContext = {
@@ -96,7 +95,7 @@ export class CandidateRating {
 
   #rateByRates(flight: Flight, model: ServingModel, calibrator: CalibratedRung, first: number, count: number): void {
     const { candidateAdRow, candidateClickLogit, candidateClickQ30, candidateConversionQ30 } = flight.draft;
-    this.rates.begin(placeName(flight.request!.place));
+    this.rates.begin(flight);
     this.rates.scorePairs(candidateAdRow, first, count, candidateClickLogit);
     model.clicksQ30Into(calibrator, candidateClickLogit, first, count, candidateClickQ30);
     for (let at = first; at < first + count; at++)

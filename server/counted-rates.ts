@@ -1,15 +1,23 @@
-import { siteKeyOf } from '#auction/ad-keys.ts';
-import type { ClickRates } from '#auction/click-rates.ts';
+import { wordKeyOf } from '#auction/ad-keys.ts';
+import { type ClickRates, interests, type RatedAd, type RatedVisit } from '#auction/click-rates.ts';
+import type { Flight } from './flight.ts';
 import type { RatesPort } from './pipeline-ports.ts';
+import { placeName } from './retrieval.ts';
 
 /** The columns of the catalog that rates are asked with: see auction/catalog.ts. */
 export type RateColumns = {
   readonly adLineItem: Uint32Array;
+  readonly adAdvertiser: Uint32Array;
   readonly liPriorClickQ30: Uint32Array;
-  readonly columns: { readonly adKeyHigh: Uint32Array; readonly adKeyLow: Uint32Array };
+  readonly columns: {
+    readonly adKeyHigh: Uint32Array;
+    readonly adKeyLow: Uint32Array;
+    readonly advertiserKey: Uint32Array;
+    readonly advertiserCategoryKey: Uint32Array;
+  };
 };
 
-/** An ad's own rate is looked up again after this: 2,000 look-ups cost 0.1 ms, and a rate moves slowly. */
+/** An ad's own rate is looked up again after this: 2,000 look-ups cost 0.2 ms, and a rate moves slowly. */
 const keptSeconds = 10;
 const q30One = 2 ** 30;
 
@@ -22,9 +30,10 @@ export class CountedRates implements RatesPort {
   readonly #logits: Float32Array;
   readonly #seconds: Uint32Array;
   readonly #keys: Uint32Array;
-  #place = '';
+  /** By category, for the request in hand: what visit and interests add. */
+  readonly #lifts = new Map<number, number>();
   #site = 0;
-  #lift = 0;
+  #interests: readonly number[] = [];
   #nowSeconds = 0;
 
   constructor(rates: ClickRates, catalog: RateColumns, now: () => number) {
@@ -37,36 +46,73 @@ export class CountedRates implements RatesPort {
     this.#keys = new Uint32Array(capacity);
   }
 
-  begin(place: string): void {
+  begin(flight: Flight): void {
     this.#nowSeconds = Math.floor(this.#now() / 1000);
-    if (place !== this.#place) {
-      this.#place = place;
-      this.#site = siteKeyOf(place);
-    }
-    this.#lift = this.#rates.siteLift(this.#site);
+    this.#site = siteOf(flight);
+    this.#interests = flight.storedSegments.map(wordKeyOf);
+    this.#lifts.clear();
   }
 
   score(rows: Uint32Array, count: number, logits: Float32Array): void {
-    for (let index = 0; index < count; index++) logits[index] = this.#adLogit(rows[index]!) + this.#lift;
+    for (let index = 0; index < count; index++) logits[index] = this.#logitOf(rows[index]!);
   }
 
   scorePairs(rows: Uint32Array, first: number, count: number, logits: Float32Array): void {
-    const { adKeyHigh, adKeyLow } = this.#catalog.columns;
     for (let at = first; at < first + count; at++) {
       const row = rows[at]!;
-      const logit = this.#adLogit(row) + this.#lift;
-      logits[at] = this.#rates.pairLogit(adKeyHigh[row]!, adKeyLow[row]!, this.#site, logit);
+      logits[at] = this.#rates.pairLogit(ratedAd(this.#catalog, row), this.#site, this.#logitOf(row));
     }
   }
 
+  #logitOf(row: number): number {
+    const { adAdvertiser, columns } = this.#catalog;
+    return this.#adLogit(row) + this.#liftOf(columns.advertiserCategoryKey[adAdvertiser[row]!]!);
+  }
+
+  #liftOf(category: number): number {
+    let lift = this.#lifts.get(category);
+    if (lift === undefined) {
+      const visit = { site: this.#site, interest: interestIn(this.#interests, category) };
+      lift = this.#rates.visitLift(visit, category);
+      this.#lifts.set(category, lift);
+    }
+    return lift;
+  }
+
   #adLogit(row: number): number {
-    const { adLineItem, liPriorClickQ30, columns } = this.#catalog;
-    const key = columns.adKeyLow[row]!;
+    const key = this.#catalog.columns.adKeyLow[row]!;
     const isKept = this.#keys[row] === key && Math.abs(this.#nowSeconds - this.#seconds[row]!) < keptSeconds;
     if (isKept) return this.#logits[row]!;
-    const prior = liPriorClickQ30[adLineItem[row]!]! / q30One;
     this.#keys[row] = key;
     this.#seconds[row] = this.#nowSeconds;
-    return (this.#logits[row] = this.#rates.adLogit(columns.adKeyHigh[row]!, key, prior));
+    return (this.#logits[row] = this.#rates.adLogit(ratedAd(this.#catalog, row)));
   }
+}
+
+/** An ad on sale as counts are kept of it. */
+export function ratedAd(catalog: RateColumns, row: number): RatedAd {
+  const { adLineItem, adAdvertiser, liPriorClickQ30, columns } = catalog;
+  const advertiser = adAdvertiser[row]!;
+  return {
+    high: columns.adKeyHigh[row]!,
+    low: columns.adKeyLow[row]!,
+    advertiser: columns.advertiserKey[advertiser]!,
+    category: columns.advertiserCategoryKey[advertiser]!,
+    prior: liPriorClickQ30[adLineItem[row]!]! / q30One,
+  };
+}
+
+/** Where and to whom the ad of a row is shown: what its notices are counted by. */
+export function ratedVisit(catalog: RateColumns, flight: Flight, row: number): RatedVisit {
+  const category = catalog.columns.advertiserCategoryKey[catalog.adAdvertiser[row]!]!;
+  return { site: siteOf(flight), interest: interestIn(flight.storedSegments.map(wordKeyOf), category) };
+}
+
+function siteOf({ request }: Flight): number {
+  return request === undefined ? 0 : wordKeyOf(placeName(request.place));
+}
+
+function interestIn(keys: readonly number[], category: number): RatedVisit['interest'] {
+  if (keys.length === 0) return interests.unknown;
+  return keys.includes(category) ? interests.named : interests.other;
 }

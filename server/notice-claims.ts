@@ -1,3 +1,5 @@
+import type { RatedVisit } from '#auction/click-rates.ts';
+
 /** What a notice is about. Each kind has a signature of its own: a token of one kind is not valid as another. */
 export const noticeKinds = ['win', 'bill', 'loss', 'view', 'click', 'conversion'] as const;
 export type NoticeKind = (typeof noticeKinds)[number];
@@ -29,6 +31,9 @@ export type NoticeClaims = {
   /** 64-bit hash of the user key for caps and windows, in two halves; 0, 0 without consent. Masked in the token itself. */
   readonly userHashHigh: number;
   readonly userHashLow: number;
+  /** Where and to whom it was shown, as click rates are counted (auction/click-rates.ts); 0 = not known. Masked in the token itself. */
+  readonly siteKey: number;
+  readonly interest: RatedVisit['interest'];
   /** Epoch milliseconds, whole. */
   readonly issuedAtMs: number;
   readonly isTest: boolean;
@@ -50,6 +55,8 @@ export function publicClaims(claims: NoticeClaims, kind: 'click' | 'conversion')
     reservedNanos: 0,
     userHashHigh: kind === 'click' ? claims.userHashHigh : 0,
     userHashLow: kind === 'click' ? claims.userHashLow : 0,
+    siteKey: kind === 'click' ? claims.siteKey : 0,
+    interest: kind === 'click' ? claims.interest : 0,
     currency: 'USD',
   };
 }

@@ -26,6 +26,12 @@ export type ViewCounts = {
   recordView(userHigh: number, userLow: number, lineItem: number, nowMs: number, windowMs: number): void;
 };
 
+/** What it asks of counted-notices.ts: views and clicks by ad and visit. */
+export type ShownCounts = {
+  viewed(claims: NoticeClaims, lineItem: number): void;
+  clicked(claims: NoticeClaims, lineItem: number): void;
+};
+
 /** What it asks of training-bridge/log-channel.ts. */
 export type NoticeLog = {
   /** Defined while notices cannot be recorded. */
@@ -52,6 +58,7 @@ export type SettlementContext = {
   readonly lineItemOfAd: (adId: string) => number;
   readonly lineItemId: (lineItem: number) => string;
   readonly catalog: { readonly liCapWindowMs: Float64Array };
+  readonly counts: ShownCounts;
   /** An amount in the catalog's currency; undefined without a rate. Left out: only the catalog's own currency is known. */
   readonly toCatalogNanos?: (nanos: number, currency: string) => number | undefined;
 };
@@ -154,7 +161,7 @@ export class NoticeSettlement {
     facts: NoticeFacts,
     record: NoticeRecord,
   ): Settlement {
-    const { ledger, caps, catalog, telemetry } = this.#context;
+    const { ledger, caps, catalog, counts, telemetry } = this.#context;
     record.lineItemId = this.#context.lineItemId(lineItem);
     switch (kind) {
       case 'win':
@@ -174,12 +181,14 @@ export class NoticeSettlement {
         return ledger.release(claims.reservationHandle, claims.reservationGeneration) ? 'RELEASED' : 'RECORDED';
       case 'view':
         telemetry.count(counterIndex.expected_clicks, claims.clickQ30 / q30One);
+        counts.viewed(claims, lineItem);
         if (claims.userHashHigh !== 0 || claims.userHashLow !== 0) {
           const windowMs = catalog.liCapWindowMs[lineItem]! || viewWindowMsDefault;
           caps.recordView(claims.userHashHigh, claims.userHashLow, lineItem, record.timeMs, windowMs);
         }
         return 'RECORDED';
       case 'click':
+        counts.clicked(claims, lineItem);
         if (claims.priceType !== priceTypes.cpc) return 'RECORDED';
         record.priceNanos = claims.chargeNanos;
         return this.#charge(lineItem, claims.chargeNanos, -1, 0, record);

@@ -28,15 +28,18 @@ const fixedBytes = 35;
 const reservationBytes = 14;
 const userBytes = 8;
 const currencyBytes = 3;
-const optionalBytes = reservationBytes + userBytes + currencyBytes;
+const visitBytes = 5;
+const optionalBytes = reservationBytes + userBytes + currencyBytes + visitBytes;
 const bodyBytesMax = fixedBytes + optionalBytes + adIdBytesMax + clickUrlBytesMax;
 /** 128 of 256 bits: 2^127 attempts at a live endpoint for one forgery, and 21 characters less per address. */
 const macBytes = 16;
 const tokenCharsMax = Math.ceil(((bodyBytesMax + macBytes) * 4) / 3);
 /** `sealed`: the user's hash is masked. Tokens from before it was carry it as it is. */
-const flagBits = { test: 1, reservation: 2, user: 4, currency: 8, sealed: 16 } as const;
+const flagBits = { test: 1, reservation: 2, user: 4, currency: 8, sealed: 16, visit: 32 } as const;
 /** Auction id and imp of a body, which the mask is made from, lie here. */
 const maskedFrom = { start: 2, end: 11 } as const;
+/** The mask's bytes for site and interest lie behind those for the user. */
+const visitMaskAt = 8;
 const maskKeyBytes = 32;
 const noMask = Buffer.alloc(8);
 /** Of the catalog: what needs no word. */
@@ -116,11 +119,13 @@ export class NoticeSigner {
     const hasUser = claims.userHashHigh !== 0 || claims.userHashLow !== 0;
     bytes[0] = (formatVersion << 4) | claims.priceType;
     const hasCurrency = claims.currency !== usualCurrency;
+    const hasVisit = claims.siteKey !== 0 || claims.interest !== 0;
     bytes[1] =
       (claims.isTest ? flagBits.test : 0) |
       (hasReservation ? flagBits.reservation : 0) |
       (hasUser ? flagBits.user | flagBits.sealed : 0) |
-      (hasCurrency ? flagBits.currency : 0);
+      (hasCurrency ? flagBits.currency : 0) |
+      (hasVisit ? flagBits.visit : 0);
     bytes.writeUInt32LE(claims.auctionHigh, 2);
     bytes.writeUInt32LE(claims.auctionLow, 6);
     bytes[10] = claims.impIndex;
@@ -142,6 +147,12 @@ export class NoticeSigner {
       at += userBytes;
     }
     if (hasCurrency) at += bytes.write(claims.currency, at, currencyBytes, 'latin1');
+    if (hasVisit) {
+      const mask = this.#maskOf(bytes);
+      bytes.writeUInt32LE((claims.siteKey ^ mask.readUInt32LE(visitMaskAt)) >>> 0, at);
+      bytes[at + 4] = claims.interest ^ mask[visitMaskAt + 4]!;
+      at += visitBytes;
+    }
     const idBytes = bytes.write(claims.adId, at, adIdBytesMax, 'utf8');
     bytes.writeUInt16LE(idBytes, 29);
     this.#end = at + idBytes;
@@ -216,6 +227,10 @@ class BidTokens implements NoticeTokens {
   }
 }
 
+function interestOf(value: number): NoticeClaims['interest'] {
+  return value === 1 || value === 2 ? value : 0;
+}
+
 /** The MAC has held, so the body is one that we wrote; undefined only for a version that this code does not know. */
 function readClaims(bytes: Buffer, end: number, maskOf: (body: Buffer) => Buffer): NoticeClaims | undefined {
   if (bytes[0]! >> 4 !== formatVersion) return undefined;
@@ -225,10 +240,13 @@ function readClaims(bytes: Buffer, end: number, maskOf: (body: Buffer) => Buffer
   const hasCurrency = (flags & flagBits.currency) !== 0;
   const userAt = fixedBytes + (hasReservation ? reservationBytes : 0);
   const currencyAt = userAt + (hasUser ? userBytes : 0);
-  const idAt = currencyAt + (hasCurrency ? currencyBytes : 0);
+  const visitAt = currencyAt + (hasCurrency ? currencyBytes : 0);
+  const hasVisit = (flags & flagBits.visit) !== 0;
+  const idAt = visitAt + (hasVisit ? visitBytes : 0);
   const idEnd = idAt + bytes.readUInt16LE(29);
   if (idEnd > end) return undefined;
   const mask = hasUser && (flags & flagBits.sealed) !== 0 ? maskOf(bytes) : noMask;
+  const visitMask = hasVisit ? maskOf(bytes) : noMask;
   return {
     auctionHigh: bytes.readUInt32LE(2),
     auctionLow: bytes.readUInt32LE(6),
@@ -243,9 +261,11 @@ function readClaims(bytes: Buffer, end: number, maskOf: (body: Buffer) => Buffer
     reservedNanos: hasReservation ? bytes.readUIntLE(fixedBytes + 8, 6) : 0,
     userHashHigh: hasUser ? (bytes.readUInt32LE(userAt) ^ mask.readUInt32LE(0)) >>> 0 : 0,
     userHashLow: hasUser ? (bytes.readUInt32LE(userAt + 4) ^ mask.readUInt32LE(4)) >>> 0 : 0,
+    siteKey: hasVisit ? (bytes.readUInt32LE(visitAt) ^ visitMask.readUInt32LE(visitMaskAt)) >>> 0 : 0,
+    interest: hasVisit ? interestOf(bytes[visitAt + 4]! ^ visitMask[visitMaskAt + 4]!) : 0,
     issuedAtMs: bytes.readUIntLE(11, 6),
     isTest: (flags & flagBits.test) !== 0,
-    currency: hasCurrency ? bytes.toString('latin1', currencyAt, idAt) : usualCurrency,
+    currency: hasCurrency ? bytes.toString('latin1', currencyAt, visitAt) : usualCurrency,
     clickUrl: bytes.toString('utf8', idEnd, end),
   };
 }

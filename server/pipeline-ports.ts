@@ -59,8 +59,8 @@ export type RankerPort = CandidateScorer & { prepare(contextIds: Uint32Array, us
 
 /** Click rates as counted, without any model: see auction/click-rates.ts. */
 export type RatesPort = CandidateScorer & {
-  /** Where the request in hand comes from: the name that the index knows the place by. */
-  begin(place: string): void;
+  /** Once per request: where it comes from, and what its user's profile names. */
+  begin(flight: Flight): void;
   /** As `score`, with what is known of ad and place together: for the few that are auctioned. From `first` on, to the same places. */
   scorePairs(rows: Uint32Array, first: number, count: number, logits: Float32Array): void;
 };

@@ -33,6 +33,8 @@ export type MarketOptions = {
 };
 
 const dayMs = 86_400_000;
+/** Of a half-life of a week: each time 0.4 %. */
+const decayEveryMs = 3_600_000;
 /** The longest id of a line item (ASCII). What is not used is never touched, so it is not resident. */
 const lineItemIdBytes = idCharsMax;
 /** Rows of withdrawn ads are given to new ads this long after: no request that could see them is under way any more. */
@@ -60,6 +62,7 @@ export class PodMarket {
   readonly #absentCharges = new Map<string, { readonly chargedNanos: bigint; readonly overDeliveredNanos: bigint }>();
   #day: number;
   #auctionsBefore = 0;
+  #ratesDecayedMs: number;
 
   constructor(writer: CatalogWriter, { nowMs, generationNonce, seenNoticesMax }: MarketOptions) {
     this.writer = writer;
@@ -91,6 +94,7 @@ export class PodMarket {
     this.#pacing = new PacingController(this.pacingRates, this.ledger);
     this.#lineItemIds = new SharedIdIndex(lineItemIds);
     this.#day = Math.floor(nowMs / dayMs);
+    this.#ratesDecayedMs = nowMs;
     this.ledger.openDay(this.#day);
     this.noteLineItems();
   }
@@ -165,6 +169,9 @@ export class PodMarket {
     this.ledger.expire(nowMs);
     this.seen.sweep(nowMs);
     this.writer.reclaim(nowMs, reclaimMsMin);
+    if (nowMs - this.#ratesDecayedMs < decayEveryMs) return;
+    this.clickRates.decay(nowMs - this.#ratesDecayedMs);
+    this.#ratesDecayedMs = nowMs;
   }
 
   planNanos(lineItem: number, nowMs: number): number {

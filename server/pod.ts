@@ -15,6 +15,7 @@ import { adminPorts } from './pod-admin.ts';
 import { startAdminServer } from './admin-server.ts';
 import { CatalogChanges } from './catalog-changes.ts';
 import { type CatalogJournal, type JournaledChange, restoreChanges } from './catalog-journal.ts';
+import { ClickRatesFile } from './click-rates-file.ts';
 import type { Config } from './config.ts';
 import { loadNoticeKey, loadOrCreateToken } from './key-files.ts';
 import { freePort } from './listen-address.ts';
@@ -159,6 +160,7 @@ export class RunningPod {
   readonly #log: (line: string) => void;
   readonly #threads: ServingThreads;
   readonly #predictions = PredictionCache.allocate();
+  readonly #clickRates: ClickRatesFile;
   readonly #timers: NodeJS.Timeout[] = [];
   #recent: RecentAuction[] = [];
   /** What each serving thread last said of its lookups. */
@@ -174,6 +176,7 @@ export class RunningPod {
     const { config } = parts;
     this.config = config;
     this.market = parts.market;
+    this.#clickRates = new ClickRatesFile(join(config.dataDir, 'click-rates'), parts.market.clickRates);
     this.#journal = parts.journal;
     this.eventLog = parts.eventLog;
     this.logFolder = parts.logFolder;
@@ -237,6 +240,8 @@ export class RunningPod {
 
   async #open(): Promise<void> {
     const { config, market } = this;
+    if (this.#clickRates.restore(monotonicNowMs()) === 'damaged')
+      this.#log('click rates: the file is damaged and is left out; they begin at the priors');
     const isOwnNoticeKey = config.noticeKeyFile === '';
     const noticeKey = loadNoticeKey(
       isOwnNoticeKey ? join(config.dataDir, 'notice-key') : config.noticeKeyFile,
@@ -265,6 +270,7 @@ export class RunningPod {
     }
     this.#every(tickMs, () => this.#tick());
     this.#every(tidyMs, () => market.tidy(monotonicNowMs()));
+    this.#every(tidyMs, () => this.#clickRates.save(monotonicNowMs()));
     this.#every(faultLogMs, () => this.#logFaults());
     this.#admin = await startAdminServer({
       host: config.adminHost,
@@ -371,9 +377,19 @@ export class RunningPod {
   /** Not ready, no new connections; answers what is owed; then the log is closed and everything ends. */
   async stop(): Promise<void> {
     await this.#close(this.config.drainMs);
+    this.#saveClickRates();
     await this.pool.stop();
     this.#journal.close();
     await this.eventLog.close();
+  }
+
+  /** A disk that refuses costs a minute of counts, not an orderly end. */
+  #saveClickRates(): void {
+    try {
+      this.#clickRates.save(monotonicNowMs());
+    } catch (error) {
+      this.#log(`click rates: not saved: ${error instanceof Error ? error.message : String(error)}`);
+    }
   }
 
   async #close(drainMs: number): Promise<void> {

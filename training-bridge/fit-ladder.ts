@@ -1,8 +1,8 @@
 import { newAdKey } from '#auction/ad-keys.ts';
-import { ClickRates } from '#auction/click-rates.ts';
+import { ClickRates, interests, type RatedAd, type RatedVisit } from '#auction/click-rates.ts';
 import { fitScale, type VectorScale } from '#embeddings/quantisation.ts';
 import type { Calibrator, LaterCalibratedRung } from '#inference/calibration.ts';
-import { fieldPlace, placeCount } from '#inference/field-places.ts';
+import { fieldPlace, placeCount, sameWordIds } from '#inference/field-places.ts';
 import { UserSegments } from '#inference/user-segments.ts';
 import type { ExportedScorer, HeadAnswer } from './exported-scorer.ts';
 import { type CalibrationRows, fitCalibrator } from './fit-calibration.ts';
@@ -49,7 +49,7 @@ export async function fitLadder(
   );
   const unknown = known.map((row) => scorer.light(ask(row), true));
   const kept = await keptPredictions(set, rows, scorer, random);
-  const rates = countedRates(set, split.train, rows);
+  const rates = countedRates(set, split.train, rows, scorer);
   const clicks = (of: readonly number[], logits: readonly number[]): Calibrator =>
     fitCalibrator(columns(set, of, logits, set.click));
   const conversions = (of: readonly number[], said: readonly HeadAnswer[]): Calibrator => {
@@ -157,35 +157,96 @@ async function keptPredictions(
 }
 
 /** Logits of smoothed rates as counted up to the end of training, beginning at the log's own rate: a log knows no line item's prior. */
-function countedRates(set: ImpressionSet, train: RowRange, rows: readonly number[]): number[] {
-  const rates = new ClickRates(ClickRates.allocate({ singles: 2 * set.ads.ids.length + 2048, pairs: pairCount }));
-  const siteAt = fieldPlace(set.schema.context, 'site')?.place;
-  const width = placeCount(set.schema.context);
-  const siteOf = (row: number): number => (siteAt === undefined ? 0 : set.contextIds[row * width + siteAt]!);
-  const adKey = newAdKey();
-  const keys = set.ads.ids.map((id) => {
-    adKey.of(id);
-    return { high: adKey.high, low: adKey.low };
-  });
+function countedRates(set: ImpressionSet, train: RowRange, rows: readonly number[], scorer: ExportedScorer): number[] {
+  const rates = new ClickRates(ClickRates.allocate({ singles: 2 * set.ads.ids.length + 4096, pairs: pairCount }));
+  const visits = new LoggedVisits(set, scorer);
   let clicks = 0;
+  for (let row = train.from; row < train.to; row++) clicks += set.click[row]!;
+  const prior = clicks / (train.to - train.from);
   let decayedMs = set.timeMs[train.from]!;
   for (let row = train.from; row < train.to; row++) {
-    const { high, low } = keys[set.adIndex[row]!]!;
+    const ad = visits.adOf(row, prior);
+    const visit = visits.visitOf(row);
     if (set.timeMs[row]! - decayedMs >= decayStepMs) {
       rates.decay(set.timeMs[row]! - decayedMs);
       decayedMs = set.timeMs[row]!;
     }
-    rates.recordView(high, low, siteOf(row));
-    if (set.click[row] === 0) continue;
-    clicks++;
-    rates.recordClick(high, low, siteOf(row));
+    rates.recordView(ad, visit);
+    if (set.click[row] === 1) rates.recordClick(ad, visit);
   }
-  const prior = clicks / (train.to - train.from);
   return rows.map((row) => {
-    const { high, low } = keys[set.adIndex[row]!]!;
-    const site = siteOf(row);
-    return rates.pairLogit(high, low, site, rates.adLogit(high, low, prior) + rates.siteLift(site));
+    const ad = visits.adOf(row, prior);
+    const visit = visits.visitOf(row);
+    return rates.pairLogit(ad, visit.site, rates.adLogit(ad) + rates.visitLift(visit, ad.category));
   });
+}
+
+/** Rows of a log as click rates count them; ids of the vocabularies stand for words. */
+class LoggedVisits {
+  readonly #set: ImpressionSet;
+  readonly #scorer: ExportedScorer;
+  readonly #keys: readonly { readonly high: number; readonly low: number }[];
+  readonly #advertisers: Uint32Array | undefined;
+  readonly #categories: Uint32Array | undefined;
+  readonly #sitePlace: number | undefined;
+  readonly #contextWidth: number;
+  /** Category by segment: the same word. */
+  readonly #categoryOfSegment: Uint32Array;
+  readonly #segmentPlace: number;
+  readonly #segmentCount: number;
+
+  constructor(set: ImpressionSet, scorer: ExportedScorer) {
+    const { schema, ads } = set;
+    this.#set = set;
+    this.#scorer = scorer;
+    const adKey = newAdKey();
+    this.#keys = ads.ids.map((id) => {
+      adKey.of(id);
+      return { high: adKey.high, low: adKey.low };
+    });
+    const column = (name: string): Uint32Array | undefined => ads.values[fieldPlace(schema.ad, name)?.index ?? -1];
+    this.#advertisers = column('advertiser');
+    this.#categories = column('category');
+    this.#sitePlace = fieldPlace(schema.context, 'site')?.place;
+    this.#contextWidth = placeCount(schema.context);
+    const segment = fieldPlace(schema.user, 'segment');
+    this.#categoryOfSegment = sameWordIds(segment?.field, fieldPlace(schema.ad, 'category')?.field);
+    this.#segmentPlace = (segment?.place ?? 0) - placeCount(schema.user.slice(0, 1));
+    this.#segmentCount = segment?.field.width ?? 0;
+  }
+
+  adOf(row: number, prior: number): RatedAd {
+    const ad = this.#set.adIndex[row]!;
+    const { high, low } = this.#keys[ad]!;
+    return {
+      high,
+      low,
+      advertiser: this.#advertisers?.[ad] ?? 0,
+      category: this.#categories?.[ad] ?? 0,
+      prior,
+    };
+  }
+
+  visitOf(row: number): RatedVisit {
+    const { contextIds } = this.#set;
+    const site = this.#sitePlace === undefined ? 0 : contextIds[row * this.#contextWidth + this.#sitePlace]!;
+    return { site, interest: this.#interestOf(row) };
+  }
+
+  #interestOf(row: number): RatedVisit['interest'] {
+    const { adIndex, userIndex } = this.#set;
+    const category = this.#categories?.[adIndex[row]!] ?? 0;
+    const { userIds, userWidth } = this.#scorer;
+    const at = userIndex[row]! * userWidth + this.#segmentPlace;
+    let held = 0;
+    for (let place = at; place < at + this.#segmentCount; place++) {
+      const segment = userIds[place]!;
+      if (segment === 0) continue;
+      held++;
+      if (category > 0 && this.#categoryOfSegment[segment] === category) return interests.named;
+    }
+    return held === 0 ? interests.unknown : interests.other;
+  }
 }
 
 function columns(

@@ -1,66 +1,104 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { newAdKey, siteKeyOf } from '#auction/ad-keys.ts';
+import { newAdKey, wordKeyOf } from '#auction/ad-keys.ts';
 import { ClickCounts, countUnit } from '#auction/click-counts.ts';
-import { clickRateHalfLifeMs, ClickRates, priorViewsDefault } from '#auction/click-rates.ts';
+import {
+  clickRateHalfLifeMs,
+  ClickRates,
+  interests,
+  priorViewsDefault,
+  type RatedAd,
+  type RatedVisit,
+} from '#auction/click-rates.ts';
 
 const fresh = (capacity = 1024): ClickRates =>
   new ClickRates(ClickRates.allocate({ singles: capacity, pairs: capacity }));
 const rateOf = (logit: number): number => 1 / (1 + Math.exp(-logit));
-const see = (rates: ClickRates, site: number, views: number, clicks: number): void => {
-  for (let view = 0; view < views; view++) rates.recordView(1, 2, site);
-  for (let click = 0; click < clicks; click++) rates.recordClick(1, 2, site);
+const ad: RatedAd = { high: 1, low: 2, advertiser: 3, category: 4, prior: 0.03 };
+const nowhere: RatedVisit = { site: 0, interest: interests.unknown };
+const on = (word: string): RatedVisit => ({ site: wordKeyOf(word), interest: interests.unknown });
+const see = (rates: ClickRates, visit: RatedVisit, views: number, clicks: number, shown = ad): void => {
+  for (let view = 0; view < views; view++) rates.recordView(shown, visit);
+  for (let click = 0; click < clicks; click++) rates.recordClick(shown, visit);
 };
 
 describe('smoothed click rates', () => {
-  test('begin at the prior, and move to what was seen as if the prior were so many views', () => {
-    const rates = fresh();
-    expect(rateOf(rates.adLogit(1, 2, 0.03))).toBeCloseTo(0.03, 10);
-    see(rates, 0, 500, 20);
-    const { ad } = priorViewsDefault;
-    expect(rateOf(rates.adLogit(1, 2, 0.03))).toBeCloseTo((20 + ad * 0.03) / (500 + ad), 10);
-    expect(rates.adLogit(1, 3, 0.03)).toBe(fresh().adLogit(1, 3, 0.03));
+  test('begin at the line item’s own prior', () => {
+    expect(rateOf(fresh().adLogit(ad))).toBeCloseTo(0.03, 10);
+    expect(fresh().visitLift(on('news.example'), 4)).toBe(0);
   });
 
-  test('a site lifts every ad, a pair is known by itself when there are views enough', () => {
+  test('move to what was seen: advertiser from the prior, ad from its advertiser, each as if the level above were so many views', () => {
     const rates = fresh();
-    const good = siteKeyOf('good.example');
-    const bad = siteKeyOf('bad.example');
-    see(rates, good, 2000, 100);
-    see(rates, bad, 2000, 20);
-    expect(rates.siteLift(good)).toBeGreaterThan(0.2);
-    expect(rates.siteLift(bad)).toBeLessThan(-0.2);
-    expect([rates.siteLift(0), rates.siteLift(siteKeyOf('new.example'))]).toEqual([0, 0]);
+    see(rates, nowhere, 1000, 60);
+    const { advertiser, ad: ads } = priorViewsDefault;
+    // All priors together expected 30 clicks where 60 came.
+    const own = (0.03 * (60 + 50)) / (30 + 50);
+    const ofAdvertiser = (60 + advertiser * own) / (1000 + advertiser);
+    expect(rateOf(rates.adLogit(ad))).toBeCloseTo((60 + ads * ofAdvertiser) / (1000 + ads), 3);
+    // Another ad of the same advertiser profits, one of another advertiser by the priors' factor alone.
+    expect(rateOf(rates.adLogit({ ...ad, low: 9 }))).toBeCloseTo(ofAdvertiser, 3);
+    expect(rateOf(rates.adLogit({ ...ad, low: 9, advertiser: 8 }))).toBeCloseTo(own, 3);
+  });
+
+  test('a site lifts every ad, more those of the category that it is good for; a pair is known by itself in time', () => {
+    const rates = fresh();
+    const other = { ...ad, low: 7, advertiser: 6, category: 5 };
+    for (const [visit, own, others] of [
+      [on('good.example'), 200, 60],
+      [on('bad.example'), 20, 20],
+    ] as const) {
+      see(rates, visit, 2000, own);
+      see(rates, visit, 2000, others, other);
+    }
+    expect(rates.visitLift(on('good.example'), 5)).toBeGreaterThan(0.1);
+    expect(rates.visitLift(on('good.example'), 4)).toBeGreaterThan(rates.visitLift(on('good.example'), 5));
+    expect(rates.visitLift(on('bad.example'), 4)).toBeLessThan(-0.2);
+    expect([rates.visitLift(nowhere, 4), rates.visitLift(on('new.example'), 99)]).toEqual([0, 0]);
     const { pair } = priorViewsDefault;
     const logit = Math.log(0.02 / 0.98);
-    expect(rateOf(rates.pairLogit(1, 2, good, logit))).toBeCloseTo((100 + pair * 0.02) / (2000 + pair), 8);
-    expect(rates.pairLogit(1, 2, siteKeyOf('new.example'), logit)).toBe(logit);
+    const { site } = on('good.example');
+    expect(rateOf(rates.pairLogit(ad, site, logit))).toBeCloseTo((200 + pair * 0.02) / (2000 + pair), 8);
+    expect(rates.pairLogit(ad, wordKeyOf('new.example'), logit)).toBe(logit);
+  });
+
+  test('interests that a profile names lift an ad, and those that it does not name sink it', () => {
+    const rates = fresh();
+    see(rates, { site: 0, interest: interests.named }, 1000, 60);
+    see(rates, { site: 0, interest: interests.other }, 3000, 60);
+    const lift = (interest: RatedVisit['interest']): number => rates.visitLift({ site: 0, interest }, 4);
+    expect(lift(interests.named)).toBeGreaterThan(0.3);
+    expect(lift(interests.other)).toBeLessThan(-0.2);
+    expect(lift(interests.unknown)).toBe(0);
   });
 
   test('half of the weight is gone after a half-life: the rate stays, the prior gains', () => {
     const rates = fresh();
-    see(rates, 0, 1000, 100);
+    see(rates, nowhere, 1000, 100);
     for (let step = 0; step < 168; step++) rates.decay(clickRateHalfLifeMs / 168);
-    const { ad } = priorViewsDefault;
-    expect(rateOf(rates.adLogit(1, 2, 0.02))).toBeCloseTo((50 + ad * 0.02) / (500 + ad), 3);
+    const counts = Buffer.from(rates.export('all'));
+    const words = new Uint32Array(Uint8Array.from(counts).buffer);
+    const own = [...words.keys()].filter((at) => at % 5 === 1 && words[at] === 1 && words[at + 1] === 2);
+    expect(words[own[0]! + 2]! / countUnit / 500).toBeCloseTo(1, 1);
+    expect(words[own[0]! + 3]! / countUnit / 50).toBeCloseTo(1, 1);
   });
 
   test('what a process counted goes to the others once, and what came from them is not sent on', () => {
     const here = fresh();
     const there = fresh();
-    const site = siteKeyOf('news.example');
-    see(here, site, 300, 12);
+    const visit = on('news.example');
+    see(here, visit, 300, 12);
     const delta = here.export('fresh');
     expect(there.merge(delta)).toBe(true);
     expect(here.export('fresh').length).toBe(0);
     expect(there.export('fresh').length).toBe(0);
-    for (const rates of [here, there]) {
-      expect(rates.adLogit(1, 2, 0.01)).toBe(here.adLogit(1, 2, 0.01));
-      expect(rates.pairLogit(1, 2, site, -4)).toBe(here.pairLogit(1, 2, site, -4));
-    }
     const again = fresh();
     expect(again.merge(there.export('all'))).toBe(true);
-    expect(again.siteLift(site)).toBe(here.siteLift(site));
+    for (const rates of [there, again]) {
+      expect(rates.adLogit(ad)).toBe(here.adLogit(ad));
+      expect(rates.visitLift(visit, 4)).toBe(here.visitLift(visit, 4));
+      expect(rates.pairLogit(ad, visit.site, -4)).toBe(here.pairLogit(ad, visit.site, -4));
+    }
   });
 
   test('bytes that are no counts change nothing', () => {
@@ -76,7 +114,7 @@ describe('smoothed click rates', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
         rates.merge(Buffer.from(bytes));
-        expect(Number.isFinite(rates.adLogit(1, 2, 0.01) + rates.siteLift(5))).toBe(true);
+        expect(Number.isFinite(rates.adLogit(ad) + rates.visitLift(on('a'), 4))).toBe(true);
       }),
     );
   });
@@ -101,7 +139,7 @@ describe('counts of views and clicks', () => {
   });
 });
 
-test('an ad keeps its key wherever it is hashed, and no site has key 0', () => {
+test('an ad keeps its key wherever it is hashed, and no word but the empty one has key 0', () => {
   const key = newAdKey();
   key.of('li000001.cr000001');
   const { high, low } = key;
@@ -110,5 +148,5 @@ test('an ad keeps its key wherever it is hashed, and no site has key 0', () => {
   expect([other.high, other.low]).not.toEqual([high, low]);
   other.of('li000001.cr000001');
   expect([other.high, other.low]).toEqual([high, low]);
-  expect([siteKeyOf(''), siteKeyOf('a') === siteKeyOf('b'), siteKeyOf('a') > 0]).toEqual([0, false, true]);
+  expect([wordKeyOf(''), wordKeyOf('a') === wordKeyOf('b'), wordKeyOf('a') > 0]).toEqual([0, false, true]);
 });

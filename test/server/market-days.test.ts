@@ -57,6 +57,7 @@ describe('a day of UTC has one budget', () => {
         onAllDurable: () => Promise.resolve('DURABLE'),
       },
       userEvents: { clicked: () => {} },
+      counts: { viewed: () => {}, clicked: () => {} },
       telemetry: new Telemetry(),
       now: () => nowMs,
       lineItemOfAd: (adId) => market.writer.lineItemOf(lineItemIdOf(adId)),

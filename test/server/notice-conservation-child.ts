@@ -60,6 +60,8 @@ for (let bid = 0; bid < bidCount; bid++) {
     reservedNanos: handle < 0 ? 0 : chargeNanos,
     userHashHigh: bid % 7,
     userHashLow: 5,
+    siteKey: 0,
+    interest: 0,
     issuedAtMs: nowMs,
     isTest: false,
     currency: 'USD',

@@ -27,6 +27,8 @@ export function claimsOf(change: Partial<NoticeClaims> = {}): NoticeClaims {
     reservedNanos: 0,
     userHashHigh: 0,
     userHashLow: 0,
+    siteKey: 0,
+    interest: 0,
     issuedAtMs: noonMs,
     isTest: false,
     currency: 'USD',
@@ -71,6 +73,8 @@ export type NoticeWorld = NoticeEndpointContext & {
   readonly channel: MemoryLog;
   /** Of which the user's window was told. */
   readonly clicks: NoticeClaims[];
+  /** What click rates were told. */
+  readonly counted: ['view' | 'click', NoticeClaims][];
   nowMs: number;
 };
 
@@ -86,6 +90,11 @@ export function noticeWorld(budgetNanos = 1e9): NoticeWorld {
     channel: new MemoryLog(),
     userEvents: { clicked: (claims) => world.clicks.push(claims) },
     clicks: [],
+    counts: {
+      viewed: (claims) => world.counted.push(['view', claims]),
+      clicked: (claims) => world.counted.push(['click', claims]),
+    },
+    counted: [],
     telemetry: new Telemetry(),
     nowMs: noonMs,
     now: () => world.nowMs,

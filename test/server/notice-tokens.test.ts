@@ -20,15 +20,18 @@ const anyClaims = fc
     reservation: fc.option(fc.tuple(fc.integer({ min: 0, max: 0x7fff_ffff }), word, nanos)),
     userHashHigh: word,
     userHashLow: word,
+    siteKey: fc.oneof(fc.constant(0), word),
+    interest: fc.constantFrom(0, 1, 2),
     issuedAtMs: fc.integer({ min: 0, max: 2 ** 47 }),
     isTest: fc.boolean(),
     currency: fc.constantFrom('USD', 'EUR', 'JPY'),
     clickUrl: fc.webUrl({ withQueryParameters: true, withFragments: true }),
   })
-  .map(({ reservation, priceType, ...rest }) =>
+  .map(({ reservation, priceType, interest, ...rest }) =>
     claimsOf({
       ...rest,
       priceType,
+      interest,
       reservationHandle: reservation?.[0] ?? -1,
       reservationGeneration: reservation?.[1] ?? 0,
       reservedNanos: reservation?.[2] ?? 0,
@@ -48,6 +51,8 @@ const publicPart = (claims: NoticeClaims, kind: 'click' | 'conversion'): NoticeC
   reservedNanos: 0,
   userHashHigh: kind === 'click' ? claims.userHashHigh : 0,
   userHashLow: kind === 'click' ? claims.userHashLow : 0,
+  siteKey: kind === 'click' ? claims.siteKey : 0,
+  interest: kind === 'click' ? claims.interest : 0,
   currency: 'USD',
 });
 

@@ -1,3 +1,4 @@
+import { Breaker, breakerDefaults, type BreakerLimits, noPass } from '#embeddings/lookup/breaker.ts';
 import { type AuctionDraft, auctionLimits, surfaceNumbers } from '#training-bridge/event-records.ts';
 import type { BidRequest } from './bid-request.ts';
 import type { CandidateRating } from './candidate-rating.ts';
@@ -14,7 +15,6 @@ import type {
   UsersPort,
 } from './pipeline-ports.ts';
 import { contextOf } from './imp-context.ts';
-import { placeName } from './retrieval.ts';
 import { lossBits, rungAfter } from './rung-after.ts';
 import { type Rung, type RungNeed, rungs } from './rungs.ts';
 import type { UserEvents } from './user-events.ts';
@@ -50,6 +50,11 @@ const { crossDimension, userDimension } = auctionLimits;
 /** Losers per auction whose full features are logged, for training on what was not shown. */
 const loggedLoserCount = 4;
 const toldEveryMs = 1000;
+/**
+ * When the scoring threads are left alone: after five requests in a row that they let down. Only for a second, since a pause of one
+ * thread lets down all that wait for it; while they are gone for good, one request a second waits in vain.
+ */
+const headBreakerLimits: BreakerLimits = { ...breakerDefaults, openMs: 1000 };
 
 /**
  * The part of an auction that both roles share: who is it, what could be shown, score, calibrate, decide. Runs to the end at
@@ -60,6 +65,7 @@ export class AuctionFlow {
   readonly #context: AuctionFlowContext;
   readonly #flightOfSlot = new Map<number, Flight>();
   readonly #models = new Map<Flight, ServingModel>();
+  readonly #headBreaker = new Breaker(headBreakerLimits);
   #toldMs = Number.NEGATIVE_INFINITY;
 
   constructor(context: AuctionFlowContext) {
@@ -159,7 +165,7 @@ export class AuctionFlow {
         flight.draft.contextIdCount = model.vocabulary.fieldCount;
         flight.draft.contextIds.set(flight.contextIds);
       }
-      const scorer = this.#preparedScorer(flight, request, model, rung);
+      const scorer = this.#preparedScorer(flight, model, rung);
       if (flight.namedRowCount > 0) candidates.takeNamed(flight, scorer);
       else if (flight.closedImps[imp.index] === 0) {
         const tellsClicks = rung.scorer !== 'none' && (!imp.isSecure || hasSecureNotices());
@@ -175,27 +181,29 @@ export class AuctionFlow {
   }
 
   /** What ranks the candidates of an imp; undefined: their line items' own expectations do. */
-  #preparedScorer(
-    flight: Flight,
-    request: BidRequest,
-    model: ServingModel,
-    { scorer }: Rung,
-  ): CandidateScorer | undefined {
+  #preparedScorer(flight: Flight, model: ServingModel, { scorer }: Rung): CandidateScorer | undefined {
     if (scorer === 'none') return undefined;
     if (scorer === 'rates') {
       const { rates } = this.#context.rating;
-      rates.begin(placeName(request.place));
+      rates.begin(flight);
       return rates;
     }
     model.ranker.prepare(flight.contextIds, flight.userIds);
     return model.ranker;
   }
 
-  /** False when the ring has no room: what the head said before then answers. */
+  /** False when the ring has no room, or the scoring threads are left alone for now: what the head said before then answers. */
   #sendToHead(flight: Flight, request: BidRequest, model: ServingModel): boolean {
     const { scoring, telemetry, now } = this.#context;
     const startedMs = now();
     const { draft } = flight;
+    const pass = this.#headBreaker.enter(startedMs);
+    if (pass === noPass) {
+      telemetry.count(counterIndex.scoring_spared);
+      this.#lose(flight, 'head');
+      return false;
+    }
+    flight.headPass = pass;
     const isAverage = rungs[flight.rung]!.user === 'average-vector';
     const userVector = isAverage ? model.averageUserVector : flight.userVector;
     for (const imp of request.imps) {
@@ -206,6 +214,8 @@ export class AuctionFlow {
         // Nothing is submitted before every imp has its memory: all that was begun is given back at once.
         telemetry.count(counterIndex.scoring_full);
         this.#giveUpSlots(flight);
+        this.#headBreaker.failed(pass, startedMs);
+        flight.headPass = noPass;
         this.#lose(flight, 'head');
         return false;
       }
@@ -243,6 +253,8 @@ export class AuctionFlow {
   #forget(flight: Flight): void {
     this.#models.delete(flight);
     this.#giveUpSlots(flight);
+    if (flight.headPass !== noPass) this.#headBreaker.forget(flight.headPass);
+    flight.headPass = noPass;
   }
 
   /** Scores that are still under way are then awaited by nobody. */
@@ -282,9 +294,21 @@ export class AuctionFlow {
     } else {
       telemetry.count(outcome === 'FAILED' ? counterIndex.scoring_failed : counterIndex.scoring_late);
       this.#lose(flight, 'head');
+      flight.isLetDown = true;
       flight.queueWaitMs = now() - flight.submittedMs;
     }
-    if (--flight.pendingSlots === 0) this.#finish(flight, this.#models.get(flight)!);
+    if (--flight.pendingSlots > 0) return;
+    this.#judgeHead(flight);
+    flight.headPass = noPass;
+    this.#finish(flight, this.#models.get(flight)!);
+  }
+
+  /** Tells the breaker how a flight's scores went. One that left them less time than is usual says nothing about the threads. */
+  #judgeHead({ headPass, isLetDown, deadlineMs, submittedMs }: Flight): void {
+    const nowMs = this.#context.now();
+    if (!isLetDown) this.#headBreaker.succeeded(headPass, nowMs);
+    else if (deadlineMs < submittedMs + this.#context.mlBudgetMs) this.#headBreaker.forget(headPass);
+    else this.#headBreaker.failed(headPass, nowMs);
   }
 
   /** Calibrate, then expected value, floors, budgets and price. */

@@ -107,8 +107,8 @@ export class Auctioneer implements AuctionPort {
   }
 }
 
-/** What a winner that is paid per click or conversion will probably cost. */
-function expectedOf(draft: AuctionDraft, candidate: number): number {
+/** What an impression of a candidate is expected to bring, nanos: its bid, times the chances of what it pays for. */
+export function expectedOf(draft: AuctionDraft, candidate: number): number {
   return expectedValueNanos(
     draft.candidateBidNanos[candidate]!,
     draft.candidatePriceType[candidate]!,

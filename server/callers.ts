@@ -1,4 +1,5 @@
 import type { FileProblem } from './errors.ts';
+import { type ValueTier, valueTiers } from './value-tiers.ts';
 import type { ParseOptions } from './openrtb-request.ts';
 import type { UserIdField } from './openrtb-privacy.ts';
 
@@ -17,8 +18,8 @@ export type Caller = {
   readonly noBid: '204' | 'nbr';
   /** Whether its requests may be used to try ads that would not win. */
   readonly mayExplore: boolean;
-  /** Which callers are turned away first when not all can be served: 1 is dearest. */
-  readonly tier: 1 | 2 | 3;
+  /** Which rungs its requests start on, and how long they keep them under load: its own tier, or that of the place they come from. */
+  readonly tier: ValueTier | 'by-value';
 };
 
 export type CallerDefaults = { readonly tmaxMs: number };
@@ -59,7 +60,7 @@ export function defaultCaller(defaults: CallerDefaults): Caller {
     currencies: ['USD'],
     noBid: '204',
     mayExplore: true,
-    tier: 1,
+    tier: 'standard',
   };
 }
 
@@ -171,7 +172,9 @@ class CallersReader {
       currencies: choose('currencies', base.currencies, isCurrencies, 'a list of ISO 4217 codes in capitals'),
       noBid: choose('no_bid', base.noBid, isNoBid, '"204" or "nbr"'),
       mayExplore: choose('explore', base.mayExplore, isBoolean, 'true or false'),
-      tier: choose('tier', base.tier, isTier, '1, 2 or 3'),
+      tier: tierOf(
+        choose<TierWord | 1 | 2 | 3>('tier', base.tier, isTier, '"premium", "standard", "basic" or "by-value"'),
+      ),
     };
   }
 
@@ -189,7 +192,12 @@ const isTmax = (value: unknown): value is number =>
 const isAuctionType = (value: unknown): value is number =>
   Number.isInteger(value) && (value === 1 || value === 2 || Number(value) >= 500);
 const isNoBid = (value: unknown): value is '204' | 'nbr' => value === '204' || value === 'nbr';
-const isTier = (value: unknown): value is 1 | 2 | 3 => value === 1 || value === 2 || value === 3;
+type TierWord = Caller['tier'];
+/** Numbers are how tiers were called before: 1 is dearest. */
+const numberedTiers: Readonly<Record<number, ValueTier>> = { 1: 'premium', 2: 'standard', 3: 'basic' };
+const isTier = (value: unknown): value is TierWord | 1 | 2 | 3 =>
+  value === 1 || value === 2 || value === 3 || value === 'by-value' || valueTiers.some((tier) => tier === value);
+const tierOf = (tier: TierWord | 1 | 2 | 3): TierWord => (typeof tier === 'number' ? numberedTiers[tier]! : tier);
 const isIdOrder = (value: unknown): value is readonly UserIdField[] =>
   Array.isArray(value) &&
   new Set(value).size === value.length &&

@@ -45,6 +45,8 @@ export const settings = {
   provider: choice('GAVELIN_PROVIDER', 'cpu', ['cpu', 'cuda', 'webgpu', 'auto']),
   candidateCountMax: number('GAVELIN_CANDIDATE_COUNT_MAX', 200, 1, 1000),
   precutMax: number('GAVELIN_PRECUT_MAX', 2000, 1, 100_000),
+  tierPremiumNanos: number('GAVELIN_TIER_PREMIUM_NANOS', 5_000_000, 0, 1_000_000_000),
+  tierStandardNanos: number('GAVELIN_TIER_STANDARD_NANOS', 500_000, 0, 1_000_000_000),
   mlBudgetMs: number('GAVELIN_ML_BUDGET_MS', 10, 1, 100),
   tmaxMs: number('GAVELIN_TMAX_MS', 100, 5, 60_000),
   deadlineSafetyMs: number('GAVELIN_DEADLINE_SAFETY_MS', 5, 0, 1000),

@@ -1,7 +1,7 @@
 import { type AuctionDraft, surfaceNumbers } from '#training-bridge/event-records.ts';
 import type { AdmissionControl } from './admission.ts';
 import { recordStage } from './auction-flow.ts';
-import { noReservation } from './auctioneer.ts';
+import { expectedOf, noReservation } from './auctioneer.ts';
 import type { AuctionIds } from './auction-ids.ts';
 import type { BidRequest } from './bid-request.ts';
 import type { Caller } from './callers.ts';
@@ -10,8 +10,10 @@ import type { Flight } from './flight.ts';
 import type { FlightPool } from './flight-pool.ts';
 import type { HttpRequest, Respond } from './http-listener.ts';
 import type { AuctionPort, ScoringPort } from './pipeline-ports.ts';
+import { placeName } from './retrieval.ts';
 import { rungNumber, rungs } from './rungs.ts';
 import { counterIndex, gaugeIndex, rungSeries, stages, stageSeries, type Telemetry } from './telemetry.ts';
+import type { PlaceValues } from './value-tiers.ts';
 
 /** What the three surfaces (bid, auction, predict) ask of the rest of the process. */
 export type DeskContext = {
@@ -22,6 +24,7 @@ export type DeskContext = {
   readonly auction: Pick<AuctionPort, 'giveBack'>;
   /** Bytes written, or 0: the record was dropped (and counted there). */
   readonly log: { writeAuction(draft: AuctionDraft): number };
+  readonly placeValues: PlaceValues;
   readonly telemetry: Telemetry;
   readonly ids: AuctionIds;
   /** 64 bits that settle ties together with the auction's id; the same for all threads of a process. */
@@ -78,7 +81,8 @@ export class FlightDesk {
     const headWaitMs = scoring.predictedWaitMs(0);
     this.#context.telemetry.gauge(gaugeIndex.admission_wait_ms, headWaitMs);
     const nowMs = now();
-    const entry = admission.admit(deadlineMs - nowMs, headWaitMs, nowMs);
+    const tier = caller.tier === 'by-value' ? this.#context.placeValues.tierOf(placeName(request.place)) : caller.tier;
+    const entry = admission.admit(deadlineMs - nowMs, headWaitMs, nowMs, tier);
     if (entry === 'IN_FLIGHT_FULL') return 'overloaded';
     // A prediction that comes late is still an answer: it takes the cheapest rung. A bid that comes late is none.
     if (entry === 'TOO_LATE' && asked.surface !== 'predict') return 'tooLate';
@@ -164,9 +168,23 @@ export class FlightDesk {
     recordStage(telemetry, draft, 'answer', sentMs - answerStartedMs);
     recordStage(telemetry, draft, 'total', sentMs - flight.arrivalMs);
     telemetry.record(rungSeries[flight.rung]!, sentMs - flight.arrivalMs);
+    this.#noteValue(flight);
     if (log.writeAuction(draft) === 0) telemetry.count(counterIndex.log_dropped);
     telemetry.record(stageSeries.log, now() - sentMs);
     this.#end(flight, sentMs);
+  }
+
+  /** What its place is worth, as far as a model could tell: places on a cheap rung would otherwise be worth little for ever. */
+  #noteValue({ draft, request, rung }: Flight): void {
+    if (draft.surface === surfaceNumbers.predict || draft.impCount === 0) return;
+    const { scorer } = rungs[rung]!;
+    if (scorer === 'rates' || scorer === 'none') return;
+    let nanos = 0;
+    for (let imp = 0; imp < draft.impCount; imp++) {
+      const winner = draft.impWinner[imp]!;
+      if (winner >= 0) nanos += expectedOf(draft, winner);
+    }
+    this.#context.placeValues.sold(placeName(request!.place), nanos / draft.impCount);
   }
 
   /** Nobody will see this auction: what its winners hold is given back, and nothing is logged. */

@@ -1,4 +1,5 @@
 import { LookupTicket } from '#embeddings/lookup/lookup-table.ts';
+import { noPass } from '#embeddings/lookup/breaker.ts';
 import { AuctionDraft, auctionLimits } from '#training-bridge/event-records.ts';
 import type { BidRequest } from './bid-request.ts';
 import type { Caller } from './callers.ts';
@@ -72,6 +73,9 @@ export class Flight implements CrossFacts {
   userHashLow = 0;
   viewCount = 0;
   cappedCount = 0;
+  /** Its pass through the breaker of the scoring threads, and whether any of its imps was let down. */
+  headPass = noPass;
+  isLetDown = false;
   /** Imps whose scores are still awaited. */
   pendingSlots = 0;
   submittedMs = 0;
@@ -96,6 +100,8 @@ export class Flight implements CrossFacts {
     this.rung = 0;
     this.userRow = 0;
     this.lost = 0;
+    this.headPass = noPass;
+    this.isLetDown = false;
     this.userHashHigh = 0;
     this.userHashLow = 0;
     this.viewCount = 0;

@@ -28,9 +28,11 @@ import { CandidateRating } from './candidate-rating.ts';
 import { CandidateStage } from './candidate-stage.ts';
 import { CardCache } from './card-cache.ts';
 import type { Config } from './config.ts';
-import { CountedRates } from './counted-rates.ts';
+import { CountedNotices } from './counted-notices.ts';
+import { CountedRates, ratedVisit } from './counted-rates.ts';
 import { drainListener } from './drain-listener.ts';
 import { fileError } from './errors.ts';
+import type { Flight } from './flight.ts';
 import { FlightPool } from './flight-pool.ts';
 import { healthRoutes } from './health-endpoints.ts';
 import { defaultHttpLimits, type ListeningHttp } from './http-listener.ts';
@@ -56,6 +58,7 @@ import { UserEvents } from './user-events.ts';
 import { UserLookup } from './user-lookup.ts';
 import { userLookupTables } from './user-tables.ts';
 import { uwsListener } from './uws-listener.ts';
+import { PlaceValues } from './value-tiers.ts';
 
 /** Everything a serving thread needs, as it crosses from the main thread. What is large is shared memory. */
 export type ServingThreadData = {
@@ -170,6 +173,7 @@ const context = {
   admission: new AdmissionControl({ inFlightMax: config.inFlightMax, mlBudgetMs: config.mlBudgetMs }),
   flow,
   scoring,
+  placeValues: new PlaceValues({ premiumNanos: config.tierPremiumNanos, standardNanos: config.tierStandardNanos }),
   auction: auctioneer,
   log: {
     writeAuction: (draft: Parameters<LogChannel['writeAuction']>[0]): number => {
@@ -189,6 +193,7 @@ const context = {
   card: (row: number) => cards.of(row),
   sign: (claims: Parameters<NoticeSigner['sign']>[0]) => signer.sign(claims),
   generationOf: (reservation: number) => ledger.generationOf(reservation),
+  visitOf: (flight: Flight, row: number) => ratedVisit(catalog, flight, row),
   publicUrl: () => publicUrl,
   callers: callersOf(data.callers, { tmaxMs: config.tmaxMs }),
   get rates() {
@@ -224,6 +229,7 @@ const routes = [
     lineItemOfAd: (adId) => lineItemIds.get(lineItemIdOf(adId)),
     lineItemId: (lineItem) => catalog.lineItemId(lineItem),
     catalog,
+    counts: new CountedNotices(clickRates, catalog),
     toCatalogNanos: (nanos, currency) => toCatalogNanos(ratesFile.rates, nanos, currency),
   }),
   ...healthRoutes(() => !isDraining),

@@ -34,6 +34,7 @@ export const counterNames = [
   'scoring_failed',
   'scoring_late',
   'scoring_full',
+  'scoring_spared',
   'ranker_failed',
   'rates_failed',
   'coercions',

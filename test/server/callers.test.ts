@@ -27,7 +27,7 @@ test('an entry says what holds for its requests; what it leaves out is the defau
         currencies: ['EUR', 'USD'],
         no_bid: 'nbr',
         explore: false,
-        tier: 2,
+        tier: 'standard',
         user_id: ['id'],
         secure: true,
       },
@@ -42,7 +42,7 @@ test('an entry says what holds for its requests; what it leaves out is the defau
     currencies: ['EUR', 'USD'],
     noBid: 'nbr',
     mayExplore: false,
-    tier: 2,
+    tier: 'standard',
   });
   expect(callers.find('exchange-one-key-0002', here)).toBeUndefined();
 });

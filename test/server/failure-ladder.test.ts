@@ -1,5 +1,7 @@
 import { afterEach, expect, test } from 'vitest';
-import { siteKeyOf } from '#auction/ad-keys.ts';
+import { wordKeyOf } from '#auction/ad-keys.ts';
+import { interests } from '#auction/click-rates.ts';
+import { ratedAd } from '#server/counted-rates.ts';
 import { Edge, type EdgeOptions } from '../support/edge.ts';
 import { catalogOf } from '../support/small-catalog.ts';
 
@@ -70,10 +72,9 @@ test.each(['throws', 'no number'] as const)('a light ranker that gives %s leaves
 test('rates follow what is seen and clicked, ad by ad and site by site', async () => {
   const edge = await start();
   edge.rankerFault = 'throws';
-  const { adKeyHigh, adKeyLow } = edge.catalog.columns;
-  const row = edge.writer.rowOfAd('click.cr-click');
+  const ad = ratedAd(edge.catalog, edge.writer.rowOfAd('click.cr-click'));
   for (let view = 0; view < 3000; view++)
-    edge.clickRates.recordView(adKeyHigh[row]!, adKeyLow[row]!, siteKeyOf('news.example'));
+    edge.clickRates.recordView(ad, { site: wordKeyOf('news.example'), interest: interests.unknown });
   // Nobody clicks: a click is worth so little now that the bid per view wins.
   expect(await rungOf(edge)).toMatchObject({ rung: 'smoothed-rate', ad: 'view.cr-view' });
 });
@@ -81,7 +82,7 @@ test('rates follow what is seen and clicked, ad by ad and site by site', async (
 test('without rates either, only bids per impression are left, and predictions are the line items own', async () => {
   const edge = await start();
   edge.rankerFault = 'throws';
-  edge.clickRates.siteLift = () => {
+  edge.clickRates.visitLift = () => {
     throw new Error('broken on purpose');
   };
   expect(await rungOf(edge)).toMatchObject({ rung: 'cpm-only', ad: 'view.cr-view' });
@@ -89,4 +90,30 @@ test('without rates either, only bids per impression are left, and predictions a
   const answer = await edge.post('/v1/predict', { id: 'p', ad_ids: ['click.cr-click'] });
   expect(answer.json?.rung).toBe('cpm-only');
   expect(answer.json?.predictions?.[0]?.p_click).toBeCloseTo(0.01, 6);
+});
+
+test('scoring threads that let five requests down in a row are left alone for a second, then one request looks again', async () => {
+  const edge = await start();
+  expect((await rungOf(edge)).rung).toBe('full');
+  edge.scoringOutcome = 'TOO_LATE';
+  for (let request = 0; request < 5; request++) expect((await rungOf(edge)).rung).toBe('cached-prediction');
+  expect([edge.counter('scoring_late'), edge.counter('scoring_spared')]).toEqual([5, 0]);
+  // Nobody waits any more, and all are answered on the same rung.
+  for (let request = 0; request < 10; request++) expect((await rungOf(edge)).rung).toBe('cached-prediction');
+  expect([edge.counter('scoring_late'), edge.counter('scoring_spared')]).toEqual([5, 10]);
+  edge.skewMs += 1100;
+  await rungOf(edge);
+  await rungOf(edge);
+  expect([edge.counter('scoring_late'), edge.counter('scoring_spared')]).toEqual([6, 11]);
+  edge.scoringOutcome = 'SCORED';
+  edge.skewMs += 1100;
+  expect((await rungOf(edge)).rung).toBe('full');
+  expect((await rungOf(edge)).rung).toBe('full');
+});
+
+test('requests in a hurry of their own say nothing about the scoring threads', async () => {
+  const edge = await start();
+  edge.scoringOutcome = 'TOO_LATE';
+  for (let request = 0; request < 20; request++) await edge.bid({ ...body, tmax: 500 });
+  expect(edge.counter('scoring_spared')).toBe(0);
 });

@@ -23,7 +23,9 @@ import { type Callers, onlyDefaultCaller } from '#server/callers.ts';
 import { CandidateRating } from '#server/candidate-rating.ts';
 import { CandidateStage } from '#server/candidate-stage.ts';
 import { ContextVocabulary } from '#server/context-words.ts';
-import { CountedRates } from '#server/counted-rates.ts';
+import { CountedNotices } from '#server/counted-notices.ts';
+import { CountedRates, ratedVisit } from '#server/counted-rates.ts';
+import type { Flight } from '#server/flight.ts';
 import { FlightPool } from '#server/flight-pool.ts';
 import { healthRoutes } from '#server/health-endpoints.ts';
 import type { HttpListener, ListeningHttp } from '#server/http-listener.ts';
@@ -39,6 +41,7 @@ import { UserEvents } from '#server/user-events.ts';
 import { UserLookup } from '#server/user-lookup.ts';
 import { userLookupTables } from '#server/user-tables.ts';
 import { uwsListener } from '#server/uws-listener.ts';
+import { PlaceValues } from '#server/value-tiers.ts';
 import { decodeAuction } from '#training-bridge/auction-decoder.ts';
 import { AuctionEncoder } from '#training-bridge/auction-encoder.ts';
 import type { AuctionDraft, NoticeRecord } from '#training-bridge/event-records.ts';
@@ -148,6 +151,7 @@ export class Edge {
   readonly caps;
   readonly pacing;
   readonly clickRates = new ClickRates(ClickRates.allocate({ singles: 1024, pairs: 1024 }));
+  readonly placeValues = new PlaceValues({ premiumNanos: 5_000_000, standardNanos: 500_000 });
   readonly predictions = new PredictionCache(PredictionCache.allocate(1024));
   /** What all tables of users lie in. */
   readonly store;
@@ -246,6 +250,7 @@ export class Edge {
       admission: this.admission,
       flow,
       scoring,
+      placeValues: this.placeValues,
       auction,
       log: {
         writeAuction: (draft: AuctionDraft): number => {
@@ -265,6 +270,7 @@ export class Edge {
       card: (row: number) => catalog.card(row),
       sign: (claims: Parameters<NoticeSigner['sign']>[0]) => signer.sign(claims),
       generationOf: (reservation: number) => ledger.generationOf(reservation),
+      visitOf: (flight: Flight, row: number) => ratedVisit(catalog, flight, row),
       publicUrl: () => options.publicUrl ?? `http://127.0.0.1:${this.port}`,
       callers: options.callers ?? onlyDefaultCaller({ tmaxMs: options.tmaxMs ?? 5000 }),
       rates: options.rates ?? usdOnly,
@@ -299,6 +305,7 @@ export class Edge {
           lineItemOfAd: (adId) => this.writer.lineItemOf(lineItemIdOf(adId)),
           lineItemId: (lineItem) => catalog.lineItemId(lineItem),
           catalog,
+          counts: new CountedNotices(this.clickRates, catalog),
           toCatalogNanos: (nanos, currency) => toCatalogNanos(context.rates, nanos, currency),
         }),
       ],

@@ -44,3 +44,18 @@ test('10 million rows of 64 take 640 MB, a quarter of float32', () => {
   const scale = fitScale(new Float32Array(64), 64);
   expect(QuantisedTable.allocate(1000, scale).data.byteLength).toBe(QuantisedTable.bytesFor(1000, 64));
 });
+
+test.each([1, 3, 4, 6, 64])('many rows of %i come back as one by one', (dimension) => {
+  const table = tableOf(
+    Float32Array.from({ length: 200 * dimension }, (_, at) => Math.sin(at)),
+    dimension,
+  );
+  const rows = Uint32Array.from({ length: 150 }, (_, index) => (index * 61) % 200);
+  const together = new Float32Array(rows.length * dimension);
+  table.gather(rows, together);
+  const alone = new Float32Array(dimension);
+  for (const [index, row] of rows.entries()) {
+    table.quantiser.decodeInto(alone, 0, table.row(row), 0);
+    expect([...together.subarray(index * dimension, (index + 1) * dimension)]).toEqual([...alone]);
+  }
+});

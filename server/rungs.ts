@@ -31,7 +31,10 @@ export type Rung = {
   readonly precutShare: number;
   /** Calibrator in the bundle; undefined: the line items' own priors are probabilities as they stand. */
   readonly calibrator: CalibratedRung | undefined;
-  /** What a request costs on it, as a share of the full rung (measured: see SPEED.md, `overload`), before it has served anything. */
+  /**
+   * What a request costs on it, as a share of the full rung, before it has served anything: measured where load leads (SPEED.md,
+   * `overload`), worked out from their parts for the others.
+   */
   readonly costShare: number;
   /** The next cheaper rung; undefined: there is none. */
   readonly cheaper: RungName | undefined;

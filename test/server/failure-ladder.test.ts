@@ -117,3 +117,21 @@ test('requests in a hurry of their own say nothing about the scoring threads', a
   for (let request = 0; request < 20; request++) await edge.bid({ ...body, tmax: 500 });
   expect(edge.counter('scoring_spared')).toBe(0);
 });
+
+test('what is seen and clicked is counted by ad and site, from the notices of the bid itself', async () => {
+  const edge = await start();
+  const { bid } = await edge.bid({ ...body, test: 0 });
+  const pathOf = (kind: string): string => new RegExp(`/notice/${kind}\\?t=[\\w-]+`, 'u').exec(bid!.adm)![0];
+  const ad = ratedAd(edge.catalog, edge.writer.rowOfAd(bid!.adid));
+  const visit = { site: wordKeyOf('news.example'), interest: interests.unknown };
+  const before = edge.clickRates.pairLogit(ad, visit.site, -4);
+  await edge.request('GET', pathOf('view'));
+  const seen = edge.clickRates.pairLogit(ad, visit.site, -4);
+  expect(seen).toBeLessThan(before);
+  await edge.request('GET', pathOf('click'));
+  const clicked = edge.clickRates.pairLogit(ad, visit.site, -4);
+  expect(clicked).toBeGreaterThan(seen);
+  // Each counts once, however often it comes.
+  await edge.request('GET', pathOf('click'));
+  expect(edge.clickRates.pairLogit(ad, visit.site, -4)).toBe(clicked);
+});

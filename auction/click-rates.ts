@@ -1,7 +1,11 @@
 import { ClickCounts, type ClickCountsShared, countUnit } from './click-counts.ts';
 
 /** Crosses threads by workerData. */
-export type ClickRatesShared = { readonly singles: ClickCountsShared; readonly pairs: ClickCountsShared };
+export type ClickRatesShared = {
+  readonly totals: ClickCountsShared;
+  readonly singles: ClickCountsShared;
+  readonly pairs: ClickCountsShared;
+};
 
 export type ClickRateCapacities = {
   /** Ads and sites that are counted by themselves: 24 bytes each. */
@@ -47,6 +51,8 @@ export const priorViewsDefault: PriorViews = { advertiser: 100, ad: 300, site: 2
 /** Counts lose half of their weight in this time: a week of traffic is remembered, what was liked a month ago is not. */
 export const clickRateHalfLifeMs = 7 * 86_400_000;
 
+/** Sums over everything, four keys in one set of four: nothing else may push them out, or every rate would be off. */
+const totalCount = 4;
 /** Keys of what is no ad; an ad's own 64 bits fall on one of them once in 2^64. */
 const kinds = {
   all: 0x61_6c_6c_21,
@@ -73,39 +79,46 @@ const rateMin = 1e-6;
  *   site, category, interest: r₀ = the rate of everything                                 site × category: r₀ = both lifts together
  *   pair of ad and site: r₀ = the odds of the ad × the lifts of the visit
  *
- * A lift is odds ÷ odds of everything, as a difference of logits. Shared by all threads; a view costs eight atomic additions.
+ * A lift is odds ÷ odds of everything, as a difference of logits. Shared by all threads; a view costs nine pairs of atomic additions.
  */
 export class ClickRates {
+  readonly #totals: ClickCounts;
   readonly #singles: ClickCounts;
   readonly #pairs: ClickCounts;
   readonly #priorViews: PriorViews;
 
   static allocate({ singles, pairs }: ClickRateCapacities): ClickRatesShared {
-    return { singles: ClickCounts.allocate(singles), pairs: ClickCounts.allocate(pairs) };
+    return {
+      totals: ClickCounts.allocate(totalCount),
+      singles: ClickCounts.allocate(singles),
+      pairs: ClickCounts.allocate(pairs),
+    };
   }
 
   constructor(shared: ClickRatesShared, priorViews: PriorViews = priorViewsDefault) {
+    this.#totals = new ClickCounts(shared.totals);
     this.#singles = new ClickCounts(shared.singles);
     this.#pairs = new ClickCounts(shared.pairs);
     this.#priorViews = priorViews;
   }
 
   recordView(ad: RatedAd, visit: RatedVisit): void {
-    this.#singles.add(kinds.priors, 1, Math.round(ad.prior * countUnit), 0, true);
+    this.#totals.add(kinds.priors, 1, Math.round(ad.prior * countUnit), 0, true);
     this.#record(ad, visit, countUnit, 0);
   }
   recordClick(ad: RatedAd, visit: RatedVisit): void {
+    this.#totals.add(kinds.priors, 1, 0, countUnit, true);
     this.#record(ad, visit, 0, countUnit);
   }
 
   #record(ad: RatedAd, { site, interest }: RatedVisit, views: number, clicks: number): void {
     const singles = this.#singles;
     const { high, low, advertiser, category } = ad;
-    singles.add(kinds.all, 1, views, clicks, true);
+    this.#totals.add(kinds.all, 1, views, clicks, true);
     singles.add(high, low, views, clicks, true);
     singles.add(kinds.advertiser, advertiser, views, clicks, true);
     singles.add(kinds.category, category, views, clicks, true);
-    if (interest !== interests.unknown) singles.add(kinds.interest, interest, views, clicks, true);
+    if (interest !== interests.unknown) this.#totals.add(kinds.interest, interest, views, clicks, true);
     if (site === 0) return;
     singles.add(kinds.site, site, views, clicks, true);
     this.#pairs.add(kinds.siteCategory, pairLow(category, site), views, clicks, true);
@@ -122,15 +135,15 @@ export class ClickRates {
 
   /** How much more or less ads of a category are clicked in this visit than anywhere, in logits; 0 where nothing is known. */
   visitLift({ site, interest }: RatedVisit, category: number): number {
-    const all = this.#rate(this.#singles, kinds.all, 1, rateBefore, viewsBefore);
+    const all = this.#rate(this.#totals, kinds.all, 1, rateBefore, viewsBefore);
     const { site: siteViews, siteCategory: siteCategoryViews } = this.#priorViews;
     const base = logitOf(all);
-    const liftOf = (kind: number, key: number): number =>
-      logitOf(this.#rate(this.#singles, kind, key, all, siteViews)) - base;
-    const interestLift = interest === interests.unknown ? 0 : liftOf(kinds.interest, interest);
+    const liftOf = (counts: ClickCounts, kind: number, key: number): number =>
+      logitOf(this.#rate(counts, kind, key, all, siteViews)) - base;
+    const interestLift = interest === interests.unknown ? 0 : liftOf(this.#totals, kinds.interest, interest);
     if (site === 0) return interestLift;
-    const categoryLift = liftOf(kinds.category, category);
-    const both = rateOf(base + categoryLift + liftOf(kinds.site, site));
+    const categoryLift = liftOf(this.#singles, kinds.category, category);
+    const both = rateOf(base + categoryLift + liftOf(this.#singles, kinds.site, site));
     const ofBoth = this.#rate(this.#pairs, kinds.siteCategory, pairLow(category, site), both, siteCategoryViews);
     // What holds for the category everywhere is in the ad's own rate.
     return interestLift + logitOf(ofBoth) - base - categoryLift;
@@ -145,10 +158,10 @@ export class ClickRates {
 
   /** Advertisers guess; what all their guesses are off by together is known soon. */
   #priorsFactor(): number {
-    const all = this.#singles.find(kinds.all, 1);
-    const priors = this.#singles.find(kinds.priors, 1);
-    if (all < 0 || priors < 0) return 1;
-    return (this.#singles.clicksAt(all) + clicksBefore) / (this.#singles.viewsAt(priors) + clicksBefore);
+    // Clicks that came, and in place of views those that the priors expected.
+    const place = this.#totals.find(kinds.priors, 1);
+    if (place < 0) return 1;
+    return (this.#totals.clicksAt(place) + clicksBefore) / (this.#totals.viewsAt(place) + clicksBefore);
   }
 
   #rate(counts: ClickCounts, high: number, low: number, prior: number, priorViews: number): number {
@@ -157,18 +170,22 @@ export class ClickRates {
     return (counts.clicksAt(place) + priorViews * prior) / (counts.viewsAt(place) + priorViews);
   }
 
+  /** In the order of their numbers in an export. */
+  #tables(): readonly ClickCounts[] {
+    return [this.#totals, this.#singles, this.#pairs];
+  }
+
   /** Takes off what the counts have lost in this time: every hour or so, by one thread. */
   decay(elapsedMs: number): void {
     if (!(elapsedMs > 0)) return;
     const factor = 0.5 ** (elapsedMs / clickRateHalfLifeMs);
-    this.#singles.decay(factor);
-    this.#pairs.decay(factor);
+    for (const counts of this.#tables()) counts.decay(factor);
   }
 
   /** All counts, or only what this process has counted since the last export of that kind: for a file, for the rest of a fleet. */
   export(what: 'all' | 'fresh'): Buffer {
     const parts: number[] = [];
-    for (const [table, counts] of [this.#singles, this.#pairs].entries()) {
+    for (const [table, counts] of this.#tables().entries()) {
       const note = (high: number, low: number, views: number, clicks: number): void => {
         parts.push(table, high, low, views, clicks);
       };
@@ -184,10 +201,11 @@ export class ClickRates {
     const words = new Uint32Array(Uint8Array.from(bytes).buffer);
     for (let at = 0; at < words.length; at += exportWords) {
       const isNobody = words[at + 1] === 0 && words[at + 2] === 0;
-      if (words[at]! > 1 || isNobody || words[at + 3]! > countLimit || words[at + 4]! > countLimit) return false;
+      if (words[at]! >= this.#tables().length || isNobody || words[at + 3]! > countLimit || words[at + 4]! > countLimit)
+        return false;
     }
     for (let at = 0; at < words.length; at += exportWords) {
-      const counts = words[at] === 0 ? this.#singles : this.#pairs;
+      const counts = this.#tables()[words[at]!]!;
       counts.add(words[at + 1]!, words[at + 2]!, words[at + 3]!, words[at + 4]!, false);
     }
     return true;

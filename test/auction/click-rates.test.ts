@@ -101,13 +101,27 @@ describe('smoothed click rates', () => {
     }
   });
 
+  test('what holds for everything is never pushed out, and stays right however much is counted', () => {
+    const rates = fresh(64);
+    const factorOf = (): number => rateOf(rates.adLogit({ ...ad, low: 1, advertiser: 1 })) / 0.03;
+    see(rates, { site: 0, interest: interests.named }, 1000, 60);
+    const before = factorOf();
+    // A hundred times as many ads as there is room for.
+    for (let row = 10; row < 7000; row++)
+      see(rates, on(`site${row}`), 1, 0, { ...ad, low: row, advertiser: row, prior: 0 });
+    expect(factorOf()).toBeCloseTo(before, 10);
+    for (let round = 0; round < 24; round++) rates.merge(rates.export('all'));
+    expect(factorOf()).toBeGreaterThan(before);
+    expect(factorOf()).toBeCloseTo(2, 1);
+  });
+
   test('bytes that are no counts change nothing', () => {
     const rates = fresh();
     const bad = [
       Buffer.alloc(19),
       Buffer.alloc(20),
       Buffer.alloc(20, 0xff),
-      Buffer.from(Uint32Array.of(2, 1, 1, 1, 1).buffer),
+      Buffer.from(Uint32Array.of(3, 1, 1, 1, 1).buffer),
     ];
     for (const bytes of bad) expect(rates.merge(bytes)).toBe(false);
     expect(rates.export('all').length).toBe(0);

@@ -41,7 +41,7 @@ export type LmdbLimits = {
 };
 
 const defaultLimits: LmdbLimits = {
-  readMsMax: 250,
+  readMsMax: 1000,
   readCountMax: 512,
   writeMsMax: 10_000,
   writeCountMax: 20_000,

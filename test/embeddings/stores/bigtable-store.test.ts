@@ -17,7 +17,7 @@ describe.skipIf(command === undefined)('Bigtable', () => {
   });
   afterAll(() => emulator.end());
 
-  const build = () => new BigtableStore({ ...address(), now: Date.now });
+  const build = () => new BigtableStore({ ...address(), now: Date.now, limits: { answerMs: 20_000 } });
   keepsTheStoreContract('BigtableStore', build);
   keepsTheOrderedContract('BigtableStore', build);
 });

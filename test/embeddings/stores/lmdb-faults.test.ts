@@ -35,7 +35,7 @@ afterEach(() => {
 
 const hourMs = 3_600_000;
 const open = (options: Partial<ConstructorParameters<typeof LmdbStore>[0]> = {}) =>
-  new LmdbStore({ path: folder, now: Date.now, ...options });
+  new LmdbStore({ path: folder, now: Date.now, ...options, limits: { readMsMax: 20_000, ...options.limits } });
 
 function startChild(...args: string[]): { child: ChildProcess; lines: AsyncIterable<string> } {
   const child = spawn(process.execPath, [join(import.meta.dirname, 'lmdb-child.ts'), ...args], {

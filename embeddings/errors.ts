@@ -5,7 +5,6 @@ export const embeddingFaults = {
   ID_TOO_LONG: 'An id is longer than the index takes.',
   USER_TABLE_FULL: 'The table of users has no row left.',
   VALUE_NOT_FINITE: 'A vector holds something that is no finite number.',
-  ROW_BUSY: 'A row was replaced each time that it was read.',
   TABLE_FILE_FOREIGN: 'The file is no table of ours.',
   TABLE_FILE_VERSION: 'The file is a table of another format version.',
   TABLE_FILE_TRUNCATED: 'The file of a table is shorter or longer than its header says.',

@@ -8,4 +8,10 @@ export interface EmbeddingTable {
    * too small, is a bug in the caller and throws before anything is copied.
    */
   gather(rows: Uint32Array, target: Float32Array): void;
+
+  /**
+   * One row: the table's own numbers where it holds float32, otherwise decoded into `own`, which has `dimension` places. For reading,
+   * and until `own` is used again. A row number outside the table throws.
+   */
+  vectorOf(row: number, own: Float32Array): Float32Array;
 }

@@ -45,6 +45,12 @@ export class QuantisedTable implements EmbeddingTable {
     quantiser.decodeRows(target, data, rows);
   }
 
+  /** Decodes into `own` and allocates nothing; throws `SIZE_MISMATCH` where that has fewer than `dimension` places. */
+  vectorOf(row: number, own: Float32Array): Float32Array {
+    this.quantiser.decodeInto(own, 0, this.data, this.#startOf(row));
+    return own;
+  }
+
   /** Writes a row from numbers, `from` places into `values`; throws `VALUE_NOT_FINITE` and leaves the row as it was. */
   setRow(row: number, values: Float32Array, from = 0): void {
     this.quantiser.encodeInto(this.data, this.#startOf(row), values, from);

@@ -1,12 +1,17 @@
+import type { EmbeddingTable } from './embedding-table.ts';
 import { EmbeddingError } from './errors.ts';
+import { QuantisedTable, type QuantisedTableShared } from './quantised-table.ts';
 import { type IdIndexShared, SharedIdIndex } from './shared-id-index.ts';
 import { VectorTable, type VectorTableShared } from './vector-table.ts';
+
+/** Users' vectors as float32, or as int8 in a quarter of the memory. */
+export type UserVectorsShared = VectorTableShared | QuantisedTableShared;
 
 /** Crosses threads by workerData or postMessage. */
 export type UserTableShared = {
   readonly idsPerUser: number;
   readonly index: IdIndexShared;
-  readonly vectors: VectorTableShared;
+  readonly vectors: UserVectorsShared;
   readonly ids: SharedArrayBuffer;
   readonly state: SharedArrayBuffer;
 };
@@ -17,18 +22,18 @@ export type UserTableShared = {
  */
 export class SharedUserTable {
   readonly #index: SharedIdIndex;
-  readonly #vectors: VectorTable;
+  readonly #vectors: EmbeddingTable;
   readonly #ids: Uint32Array;
   readonly idsPerUser: number;
   readonly #state: Int32Array;
 
-  /** `count`: rows, the unknown one included. `textBytes`: sum of the keys' lengths in UTF-8. */
+  /** With float32 vectors. `count`: rows, the unknown one included. `textBytes`: sum of the keys' lengths in UTF-8. */
   static allocate(count: number, vectorDimension: number, idsPerUser: number, textBytes: number): UserTableShared {
     return SharedUserTable.around(VectorTable.allocate(count, vectorDimension), idsPerUser, textBytes);
   }
 
   /** Around vectors that are there already, the unknown user's first: from a file, say, without copying them. */
-  static around(vectors: VectorTableShared, idsPerUser: number, textBytes: number): UserTableShared {
+  static around(vectors: UserVectorsShared, idsPerUser: number, textBytes: number): UserTableShared {
     const count = vectors.rowCount;
     return {
       idsPerUser,
@@ -41,7 +46,8 @@ export class SharedUserTable {
 
   constructor(shared: UserTableShared) {
     this.#index = new SharedIdIndex(shared.index);
-    this.#vectors = new VectorTable(shared.vectors);
+    const { vectors } = shared;
+    this.#vectors = 'scale' in vectors ? new QuantisedTable(vectors) : new VectorTable(vectors);
     this.idsPerUser = shared.idsPerUser;
     this.#ids = new Uint32Array(shared.ids);
     this.#state = new Int32Array(shared.state);
@@ -58,9 +64,9 @@ export class SharedUserTable {
     return row > 0 ? row : 0;
   }
 
-  /** The vector itself, not a copy. */
-  vectorOf(row: number): Float32Array {
-    return this.#vectors.row(row);
+  /** The vector itself where vectors are float32; otherwise `own`, filled: see EmbeddingTable. */
+  vectorOf(row: number, own: Float32Array): Float32Array {
+    return this.#vectors.vectorOf(row, own);
   }
 
   /** The ids themselves, not a copy. */

@@ -81,6 +81,11 @@ export class VectorTable implements EmbeddingTable {
     return this.#targetPairs;
   }
 
+  /** As `row`: nothing is copied. */
+  vectorOf(row: number): Float32Array {
+    return this.row(row);
+  }
+
   /** The row itself, not a copy: what is written there is seen by all threads. */
   row(row: number): Float32Array {
     if (!(row >= 0 && row < this.rowCount)) this.#outside(row);

@@ -36,7 +36,7 @@ export class Flight implements CrossFacts {
   readonly userIds = new Uint32Array(auctionLimits.userIdCountMax);
   /** What is asked of the stores for its user. */
   readonly ticket = new LookupTicket(lookupCountMax);
-  /** The user's vector: a row of a table, the average one, or `ownVector`, filled from a store. */
+  /** The user's vector: a row of a table, the average one, or `ownVector`, filled from a store or a table of int8. */
   userVector: Float32Array = new Float32Array(auctionLimits.userDimension);
   readonly ownVector = new Float32Array(auctionLimits.userDimension);
   /** Segments of the stored profile, as words. */

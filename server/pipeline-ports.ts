@@ -46,7 +46,8 @@ export type UserPort = {
   readonly idsPerUser: number;
   /** 0 = unknown. */
   rowOf(key: string): number;
-  vectorOf(row: number): Float32Array;
+  /** The row of a table, or `own`, which it was decoded into. */
+  vectorOf(row: number, own: Float32Array): Float32Array;
   /** age, gender, 8 segments: vocabulary ids, in the order of the schema's user fields after the identity. */
   idsOf(row: number): Uint32Array;
 };

@@ -1,5 +1,4 @@
-import { SharedUserTable, type UserTableShared } from '#embeddings/shared-user-table.ts';
-import type { VectorTableShared } from '#embeddings/vector-table.ts';
+import { SharedUserTable, type UserTableShared, type UserVectorsShared } from '#embeddings/shared-user-table.ts';
 import type { FeatureSchema } from '#inference/feature-schema.ts';
 import { ProfileVocabulary } from './profile-vocabulary.ts';
 import { usersOf } from './users-file.ts';
@@ -47,7 +46,7 @@ export function towerIdsByRow({ userCount, towerIds, towerWidth }: Profiles): In
 }
 
 /** Profiles in shared memory beside their vectors, which are not copied: userCount + 1 rows, that of somebody unknown first. */
-export function shareProfiles(profiles: Profiles, vectors: VectorTableShared): UserTableShared {
+export function shareProfiles(profiles: Profiles, vectors: UserVectorsShared): UserTableShared {
   const idsPerUser = profiles.towerWidth - 1;
   const shared = SharedUserTable.around(vectors, idsPerUser, profiles.textBytes);
   const table = new SharedUserTable(shared);

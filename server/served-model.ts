@@ -32,7 +32,7 @@ export function servedModel(shared: ServedModelShared, adLineItem: Uint32Array):
     users,
     sinceMs: shared.sinceMs,
     userRows: userScale === undefined ? undefined : new UserEmbeddingRows(loaded.towerVersion, userScale),
-    averageUserVector: userScale?.mean ?? users.vectorOf(0),
+    averageUserVector: userScale?.mean ?? users.vectorOf(0, new Float32Array(shared.model.userDimension)),
     predictionKey: loaded.predictionKey,
     userSegmentOf: (userIds) => loaded.userSegments.of(userIds),
     vocabulary,

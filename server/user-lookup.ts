@@ -60,7 +60,7 @@ export class UserLookup implements UsersPort {
     const row = key === '' ? unknownUserRow : model.users.rowOf(key);
     flight.userRow = row;
     flight.userIds.set(model.users.idsOf(row));
-    flight.userVector = model.users.vectorOf(row);
+    flight.userVector = model.users.vectorOf(row, flight.ownVector);
     flight.storedSegments = noSegments;
     draft.userRow = row === unknownUserRow ? noRow : row;
     draft.userKey = key;

@@ -32,6 +32,19 @@ export function keepsTheTableContract(name: string, build: Build, tolerance = 0)
       expect(farthest(target, [3, 4, 9, 9])).toBeLessThanOrEqual(tolerance);
     });
 
+    test("has one row as the table's own or in the numbers handed over, and touches no place behind its dimension", () => {
+      const own = Float32Array.of(9, 9, 9);
+      for (const [row, wanted] of [
+        [2, [5, 6]],
+        [0, [1, 2]],
+      ] as const) {
+        const vector = table.vectorOf(row, own);
+        expect(farthest(vector, wanted)).toBeLessThanOrEqual(tolerance);
+        expect([vector === own || vector.length === 2, own[2]]).toEqual([true, 9]);
+      }
+      for (const row of [-1, 3, Number.NaN]) expect(() => table.vectorOf(row, own)).toThrow(/of 3/u);
+    });
+
     test('refuses a row outside the table and a target too small, before it copies anything', () => {
       const target = new Float32Array(4);
       expect(() => table.gather(Uint32Array.of(0, 3), target)).toThrow(/row 3 of 3/u);

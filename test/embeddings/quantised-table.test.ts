@@ -23,6 +23,16 @@ test('what one view writes, another reads', () => {
   expect([...target]).toEqual([1, 2, 3, 0, 0, 0]);
 });
 
+test('one row goes into the numbers handed over, which must have room for it', () => {
+  const table = tableOf(Float32Array.of(0, 0, 255, 255), 2);
+  const own = new Float32Array(2);
+  expect(table.vectorOf(1, own)).toBe(own);
+  expect([...own]).toEqual([255, 255]);
+  expect(() => table.vectorOf(0, new Float32Array(1))).toThrow(
+    expect.objectContaining({ code: 'SIZE_MISMATCH' }) as Error,
+  );
+});
+
 test('a row of no numbers is refused and leaves what was there', () => {
   const table = tableOf(Float32Array.of(1, 2, 3, 4), 2);
   const before = [...table.row(1)];

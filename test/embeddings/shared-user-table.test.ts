@@ -1,19 +1,44 @@
 import { Worker } from 'node:worker_threads';
 import { expect, test } from 'vitest';
-import { SharedUserTable } from '#embeddings/shared-user-table.ts';
+import { fitScale } from '#embeddings/quantisation.ts';
+import { QuantisedTable } from '#embeddings/quantised-table.ts';
+import { SharedUserTable, type UserVectorsShared } from '#embeddings/shared-user-table.ts';
+import { VectorTable } from '#embeddings/vector-table.ts';
 import { idsOfUser, idsPerUser, userKey } from './numbered-users.ts';
 
 const error = (code: string): Error => expect.objectContaining({ code }) as Error;
 
-test('row 0 is whoever is unknown; users get the rows after it', () => {
-  const table = new SharedUserTable(SharedUserTable.allocate(3, 2, 2, 20));
-  table.vectorOf(0).set([9, 9]);
+/** The same rows of two numbers as either kind of table; int8 has 0 to 255 in whole steps. */
+const kinds: readonly [string, (rows: Float32Array) => UserVectorsShared][] = [
+  [
+    'float32',
+    (rows) => {
+      const shared = VectorTable.allocate(rows.length / 2, 2);
+      new VectorTable(shared).data.set(rows);
+      return shared;
+    },
+  ],
+  [
+    'int8',
+    (rows) => {
+      const shared = QuantisedTable.allocate(rows.length / 2, fitScale(Float32Array.of(0, 0, 255, 255), 2));
+      const table = new QuantisedTable(shared);
+      for (let row = 0; row < table.rowCount; row++) table.setRow(row, rows, row * 2);
+      return shared;
+    },
+  ],
+];
+
+test.each(kinds)('%s: row 0 is whoever is unknown; users get the rows after it', (_kind, vectors) => {
+  const shared = SharedUserTable.around(vectors(Float32Array.of(9, 9, 0, 0, 5, 6)), 2, 20);
+  const table = new SharedUserTable(structuredClone(shared));
+  const own = new Float32Array(2);
+  const vectorOf = (key: string): number[] => [...table.vectorOf(table.rowOf(key), own)];
   expect(table.add('ann', [1, 2])).toBe(1);
   expect(table.add('bob', Uint32Array.of(3, 4))).toBe(2);
-  table.vectorOf(2).set([5, 6]);
   expect(['ann', 'bob', 'eve', ''].map((key) => table.rowOf(key))).toEqual([1, 2, 0, 0]);
   expect([...table.idsOf(1), ...table.idsOf(2), ...table.idsOf(0)]).toEqual([1, 2, 3, 4, 0, 0]);
-  expect([...table.vectorOf(table.rowOf('bob')), ...table.vectorOf(table.rowOf('eve'))]).toEqual([5, 6, 9, 9]);
+  expect([...vectorOf('bob'), ...vectorOf('eve')]).toEqual([5, 6, 9, 9]);
   expect(table.userCount).toBe(2);
 });
 
@@ -31,7 +56,7 @@ test('wrong numbers of ids and rows outside are refused', () => {
   expect(() => table.add('ann', [1])).toThrow(error('SIZE_MISMATCH'));
   for (const row of [-1, 2, Number.NaN]) {
     expect(() => table.idsOf(row)).toThrow(error('ROW_OUT_OF_RANGE'));
-    expect(() => table.vectorOf(row)).toThrow(error('ROW_OUT_OF_RANGE'));
+    expect(() => table.vectorOf(row, new Float32Array(2))).toThrow(error('ROW_OUT_OF_RANGE'));
   }
 });
 

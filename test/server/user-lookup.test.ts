@@ -65,7 +65,7 @@ class Answers implements LookupPort {
   }
 }
 
-function look(key: string, answers: Answers, deadlineMs = nowMs + 100) {
+function look(key: string, answers: Answers, deadlineMs = nowMs + 100, serving = model) {
   const flight = new Flight();
   flight.reset();
   flight.deadlineMs = deadlineMs;
@@ -80,7 +80,7 @@ function look(key: string, answers: Answers, deadlineMs = nowMs + 100) {
     windowCountMax: 50,
     windowMs: 86_400_000,
   });
-  const isKnown = users.begin(flight, request, model, nowMs, () => knownCount++);
+  const isKnown = users.begin(flight, request, serving, nowMs, () => knownCount++);
   return { flight, isKnown, knownCount: () => knownCount };
 }
 
@@ -104,6 +104,13 @@ test('somebody without a key is nobody: nothing is asked', () => {
   const { flight, isKnown } = look('', answers);
   expect([isKnown, answers.asked, flight.draft.lookupCount, flight.draft.userIdCount]).toEqual([true, [], 0, 0]);
   expect(flight.userVector).toBe(unknownVector);
+});
+
+test('a table of int8 fills the numbers of the flight, whose own they are', () => {
+  const int8 = { ...model.users, vectorOf: (row: number, own: Float32Array) => own.fill(row + 3) };
+  const { flight } = look('hot', new Answers({}), nowMs + 100, { ...model, users: int8 });
+  expect(flight.userVector).toBe(flight.ownVector);
+  expect(flight.userVector[63]).toBe(4);
 });
 
 test('who is in the process needs the stores for the window alone', () => {

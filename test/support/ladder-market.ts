@@ -306,7 +306,7 @@ export class LadderMarket {
   #tellUser(flight: Flight, request: BidRequest, users: UserPort): boolean {
     const row = request.user.key === '' ? 0 : users.rowOf(request.user.key);
     flight.userRow = row;
-    flight.userVector = users.vectorOf(row);
+    flight.userVector = users.vectorOf(row, flight.ownVector);
     flight.userIds.set(users.idsOf(this.#hasProfile ? row : 0));
     flight.storedSegments = this.#hasProfile ? this.#segmentsOf(row - 1) : [];
     return true;

@@ -74,6 +74,7 @@ export const settings = {
   storeCacheMs: number('GAVELIN_STORE_CACHE_MS', 60_000, 0, 86_400_000),
   storeCacheBytesMax: number('GAVELIN_STORE_CACHE_BYTES_MAX', 67_108_864, 65_536, 2 ** 40),
   hotUsersMax: number('GAVELIN_HOT_USERS_MAX', 1_000_000, 0, 100_000_000),
+  hotUsersFormat: choice('GAVELIN_HOT_USERS_FORMAT', 'float32', ['float32', 'int8']),
   userWindowCount: number('GAVELIN_USER_WINDOW_COUNT', 50, 1, 500),
   userWindowMs: number('GAVELIN_USER_WINDOW_MS', 86_400_000, 1000, 2_592_000_000),
   demoAds: number('GAVELIN_DEMO_ADS', 10_000, 100, 1_000_000),

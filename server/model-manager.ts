@@ -1,7 +1,10 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, readdirSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
 import type { Catalog } from '#auction/catalog.ts';
+import { fitScale, type VectorScale } from '#embeddings/quantisation.ts';
+import { QuantisedTable, type QuantisedTableShared } from '#embeddings/quantised-table.ts';
 import { readTableFile, writeTableFile } from '#embeddings/table-file.ts';
 import { VectorTable, type VectorTableShared } from '#embeddings/vector-table.ts';
 import { UserEmbeddingRows } from '#embeddings/users/user-embedding-row.ts';
@@ -21,6 +24,8 @@ export type ModelManagerContext = {
   readonly usersPath: string;
   /** Users kept in the process: the first of the file. The others are asked for in the stores. */
   readonly hotUsersMax: number;
+  /** How their vectors lie in memory; int8 takes a quarter, by the bundle's scale, as in the stores. */
+  readonly hotUsersFormat: 'float32' | 'int8';
   readonly verifier: Verifier;
   readonly catalog: Catalog;
   readonly pool: ScoringPool;
@@ -65,7 +70,7 @@ export class ModelManager {
     return this.#active;
   }
 
-  /** Throws a BundleError or a ScoringError with its reason; the model in service stays then. One at a time. */
+  /** Throws a BundleError, a ScoringError or (a vector is no number) an EmbeddingError with its reason; the model in service stays then. One at a time. */
   async prepare(directory: string, nowMs: number): Promise<ActiveModel> {
     const missed: number[] = [];
     this.#missedRows = missed;
@@ -85,7 +90,7 @@ export class ModelManager {
   }
 
   async #made(directory: string, nowMs: number): Promise<ActiveModel> {
-    const { catalog, pool, verifier, onProgress, usersPath, hotUsersMax } = this.#context;
+    const { catalog, pool, verifier, onProgress, usersPath, hotUsersMax, hotUsersFormat } = this.#context;
     const bundle = await readBundle(directory, verifier);
     const slot = this.#active?.shared.model.slot === 0 ? 1 : 0;
     const tables = await buildModelShared(
@@ -98,7 +103,9 @@ export class ModelManager {
     );
     try {
       const profiles = await readProfiles(usersPath, bundle.schema, hotUsersMax);
-      const users = shareProfiles(profiles, await this.#vectorsOf(bundle, profiles));
+      const exact = await this.#vectorsOf(bundle, profiles);
+      const vectors = hotUsersFormat === 'int8' ? await quantised(exact, bundle.userScale, onProgress) : exact;
+      const users = shareProfiles(profiles, vectors);
       // Last, because nothing can fail behind it: a slot that it holds would refuse every later bundle.
       await pool.load(tables.scoringModel);
       const { id, towerVersion, manifest } = bundle;
@@ -188,6 +195,27 @@ export class ModelManager {
     }
     return undefined;
   }
+}
+
+/** Rows per turn of the event loop: 5 ms of 64 numbers each. */
+const quantisedPerTurn = 4096;
+
+/** The same rows, one byte a number; by the range of these vectors themselves where the bundle says none. */
+async function quantised(
+  exact: VectorTableShared,
+  bundleScale: VectorScale | undefined,
+  onProgress: OnProgress,
+): Promise<QuantisedTableShared> {
+  const { data, rowCount, dimension } = new VectorTable(exact);
+  const shared = QuantisedTable.allocate(rowCount, bundleScale ?? fitScale(data, dimension));
+  const table = new QuantisedTable(shared);
+  for (let from = 0; from < rowCount; from += quantisedPerTurn) {
+    const to = Math.min(from + quantisedPerTurn, rowCount);
+    for (let row = from; row < to; row++) table.setRow(row, data, row * dimension);
+    onProgress(to, rowCount, 'user vectors as int8');
+    await turn();
+  }
+  return shared;
 }
 
 const keptEnding = '.table';

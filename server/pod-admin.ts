@@ -1,5 +1,6 @@
 import type { CatalogProblem } from '#auction/catalog-problems.ts';
 import type { ChangeResult } from '#auction/catalog-change.ts';
+import { EmbeddingError } from '#embeddings/errors.ts';
 import { BundleError } from '#inference/bundle-errors.ts';
 import { ScoringError } from '#inference/errors.ts';
 import { explainAuction } from '#training-bridge/explain.ts';
@@ -110,7 +111,7 @@ export function adminPorts(pod: RunningPod): AdminPorts {
         return { status: 200, body: { active: id } };
       } catch (error) {
         // The one in service stays; why the new one was refused is the answer.
-        if (error instanceof BundleError || error instanceof ScoringError) {
+        if (error instanceof BundleError || error instanceof ScoringError || error instanceof EmbeddingError) {
           return fault(422, error.code, 'directory', error.message);
         }
         throw error;

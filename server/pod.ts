@@ -112,6 +112,7 @@ export async function startPod(config: Config, files: PodFiles, hooks: PodHooks)
       dataDir: config.dataDir,
       usersPath: files.users,
       hotUsersMax: config.hotUsersMax,
+      hotUsersFormat: config.hotUsersFormat as 'float32' | 'int8',
       verifier: trustedVerifier(config, files.signingKey),
       catalog: market.catalog,
       pool,

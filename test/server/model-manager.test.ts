@@ -6,22 +6,29 @@ import { buildCatalog } from '#auction/catalog-build.ts';
 import { readCatalogFile } from '#auction/catalog-file.ts';
 import type { Catalog } from '#auction/catalog.ts';
 import type { CatalogWriter } from '#auction/catalog-writer.ts';
+import { fitScale } from '#embeddings/quantisation.ts';
+import { SharedUserTable } from '#embeddings/shared-user-table.ts';
+import { readBundle } from '#inference/bundle-read.ts';
+import { writeBundle } from '#inference/bundle-write.ts';
 import { ModelTables } from '#inference/model-tables.ts';
 import { ScoringPool } from '#inference/scoring-pool.ts';
-import { loadOrCreateSigningKey, type Verifier, verifierOf } from '#inference/signing.ts';
-import { keepNewest, ModelManager } from '#server/model-manager.ts';
+import { loadOrCreateSigningKey, type Signer, type Verifier, verifierOf } from '#inference/signing.ts';
+import { type ActiveModel, keepNewest, ModelManager } from '#server/model-manager.ts';
 import { newLineItemFile } from '../support/new-line-item.ts';
 import { makeSmallDemo, smallDemoFolder } from '../support/small-demo.ts';
+import { smallTrainedModel } from '../support/small-model.ts';
 
 let pool: ScoringPool;
 let catalog: Catalog;
 let writer: CatalogWriter;
+let signer: Signer;
 let verifier: Verifier;
 let demo: Awaited<ReturnType<typeof makeSmallDemo>>;
 const dataDir = mkdtempSync(join(tmpdir(), 'gavelin-models-'));
 beforeAll(async () => {
   demo = await makeSmallDemo();
-  verifier = verifierOf([loadOrCreateSigningKey(join(smallDemoFolder, 'signing-key.pem')).publicKey]);
+  signer = loadOrCreateSigningKey(join(smallDemoFolder, 'signing-key.pem'));
+  verifier = verifierOf([signer.publicKey]);
   const read = readCatalogFile(demo.files.catalog);
   if (read.kind !== 'catalog') throw new Error('the demo catalog has problems');
   writer = buildCatalog(read.spec);
@@ -34,11 +41,12 @@ afterAll(async () => {
 });
 
 const faults: string[] = [];
-const manager = (usersPath: string): ModelManager =>
+const manager = (usersPath: string, hotUsersFormat: 'float32' | 'int8' = 'float32'): ModelManager =>
   new ModelManager({
     dataDir,
     usersPath,
     hotUsersMax: 1_000_000,
+    hotUsersFormat,
     verifier,
     catalog,
     pool,
@@ -123,6 +131,49 @@ describe('kept user vectors', () => {
     faults.length = 0;
     expect(await vectors()).toEqual(before);
     expect(faults).toEqual([]);
+  });
+});
+
+describe('users as int8', () => {
+  const prepared = async (bundle: string, format: 'float32' | 'int8'): Promise<ActiveModel> => {
+    const models = manager(demo.files.users, format);
+    const made = await models.prepare(bundle, 1);
+    await models.retire(made);
+    return made;
+  };
+  const exactOf = (made: ActiveModel): Float32Array => new Float32Array(made.shared.users.vectors.data);
+
+  test('lie in a quarter of the memory by the scale of the bundle, half a step from where they were', async () => {
+    const exact = await prepared(demo.bundle, 'float32');
+    faults.length = 0;
+    const int8 = await prepared(demo.bundle, 'int8');
+    // The file beside them stays as it is, and serves both.
+    expect(faults).toEqual([]);
+    const { vectors } = int8.shared.users;
+    if (!('scale' in vectors)) throw new Error('no int8');
+    expect(exact.shared.users.vectors.data.byteLength / vectors.data.byteLength).toBe(4);
+    const { userScale } = await readBundle(demo.bundle, verifier);
+    expect(vectors.scale).toEqual(userScale);
+    const { min, max, dimension } = vectors.scale;
+    const table = new SharedUserTable(int8.shared.users);
+    const own = new Float32Array(dimension);
+    let most = 0;
+    for (const [at, value] of exactOf(exact).entries()) {
+      const place = at % dimension;
+      if (place === 0) table.vectorOf(at / dimension, own);
+      // The scale is of the users that training saw; what lies beyond it becomes its ends.
+      const within = Math.min(Math.max(value, min[place]!), max[place]!);
+      most = Math.max(most, (Math.abs(own[place]! - within) * 255) / (max[place]! - min[place]!));
+    }
+    expect(most).toBeLessThan(0.5001);
+  });
+
+  test('get a scale of their own when the bundle says none', async () => {
+    const root = join(dataDir, 'bundles');
+    const bundle = join(root, await writeBundle(root, await smallTrainedModel(5, { isOfBefore: true }), signer));
+    const exact = exactOf(await prepared(bundle, 'float32'));
+    const { vectors } = (await prepared(bundle, 'int8')).shared.users;
+    expect(vectors).toMatchObject({ scale: fitScale(exact, vectors.dimension) });
   });
 });
 

@@ -120,6 +120,7 @@ const lookup = new Lookup({
   tables: userLookupTables(stores, { cacheMs: config.storeCacheMs, userDimension: auctionLimits.userDimension }),
   now,
   limits: { cacheBytesMax: config.storeCacheBytesMax },
+  seed: userSeeds.low,
   onError,
 });
 const userEvents = new UserEvents({

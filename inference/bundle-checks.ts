@@ -12,6 +12,7 @@ import { type CategoricalField, type FeatureSchema, crossFeatureNames } from './
 import { checkGolden, checkGoldenShape } from './golden.ts';
 import type { HeadDims, HeadWeights } from './head-weights.ts';
 import { type RankerHead, crossedAdvertiserCountMax } from './light-ranker.ts';
+import { categoryCountOf, vectorProfileCategoryMax, vectorProfileColumns } from './vector-profile.ts';
 
 const fieldCountMax = 64;
 const widthMax = 64;
@@ -28,6 +29,7 @@ export async function checkContent(content: BundleContent): Promise<void> {
   checkContext(content);
   checkRanker(content.schema, content.ranker.click, 'click');
   checkRanker(content.schema, content.ranker.conversion, 'conversion');
+  checkVectorProfile(content);
   checkCalibration(content.calibration, bundleFiles.calibration.name);
   if (content.userScale !== undefined) checkUserScale(content.userScale, content.head.dims.user);
   checkGoldenShape(content);
@@ -157,6 +159,18 @@ function checkRanker(schema: FeatureSchema, head: RankerHead, outcome: string): 
     checkNumbers(weights, field.size * advertisers, where);
   }
   checkNumbers([head.bias, head.interestMatch, head.siteMatch], 3, `${file}: ${outcome}/scalars`);
+}
+
+function checkVectorProfile({ schema, ranker, head }: BundleContent): void {
+  if (ranker.vectorProfile === undefined) return;
+  const where = `${bundleFiles.ranker.name}: vector_profile`;
+  const categories = categoryCountOf(schema);
+  if (categories > vectorProfileCategoryMax)
+    throw new BundleError(
+      'BUNDLE_TENSORS_INVALID',
+      `${where}: ${categories} categories are more than ${vectorProfileCategoryMax}`,
+    );
+  checkNumbers(ranker.vectorProfile, (head.dims.user + 1) * vectorProfileColumns(categories).count, where);
 }
 
 /** `set` may be anything that JSON can hold. */

@@ -18,6 +18,7 @@ export const laterCalibratedRungs = {
   'cached-prediction': 'full',
   'default-features': 'light-ranker',
   'smoothed-rate': 'as-is',
+  'vector-only': 'full',
 } as const satisfies Readonly<Record<string, (typeof calibratedRungs)[number] | 'as-is'>>;
 export type LaterCalibratedRung = keyof typeof laterCalibratedRungs;
 export type CalibratedRung = (typeof calibratedRungs)[number] | LaterCalibratedRung;

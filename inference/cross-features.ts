@@ -103,7 +103,7 @@ export class CrossFeatures {
     target[at + 4] = viewsLog[views < viewCountMax ? views : viewCountMax]!;
   }
 
-  /** The trainer's way: one impression, ids at places of long columns (`userIds` without the identity). */
+  /** The trainer's way: one impression, ids at places of long columns (`userIds` without the identity). `vector`: see `LightRanker.prepare`. */
   oneInto(
     target: Float32Array,
     at: number,
@@ -113,8 +113,9 @@ export class CrossFeatures {
     userIds: Uint32Array,
     userAt: number,
     views: number,
+    vector?: Float32Array,
   ): void {
-    this.#ranker.prepareFor(row, contextIds, contextAt, userIds, userAt);
+    this.#ranker.prepareFor(row, contextIds, contextAt, userIds, userAt, vector);
     this.prepare(contextIds, contextAt);
     this.#oneRow[0] = row;
     this.rowsInto(target, at, this.#oneRow, 0, 1);

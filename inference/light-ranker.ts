@@ -2,6 +2,7 @@ import type { AdColumns } from './ad-columns.ts';
 import { type AdvertiserCross, KeptAdvertiserSums, sumAdvertiserWeights } from './advertiser-sums.ts';
 import type { CategoricalField, FeatureSchema } from './feature-schema.ts';
 import { fieldPlace, placeCount, sameWordIds } from './field-places.ts';
+import { VectorProfile, vectorProfileColumns, type VectorProfileWeights } from './vector-profile.ts';
 
 /**
  * A linear model of one outcome. Lists hold one array per field of the schema, in its order; an empty array stands for a
@@ -24,7 +25,12 @@ export type RankerHead = {
   readonly siteMatch: number;
 };
 
-export type LightRankerWeights = { readonly click: RankerHead; readonly conversion: RankerHead };
+export type LightRankerWeights = {
+  readonly click: RankerHead;
+  readonly conversion: RankerHead;
+  /** For users of whom nothing but their vector is known; undefined: then nothing is known of them. */
+  readonly vectorProfile?: VectorProfileWeights;
+};
 
 /** More advertisers than this would make the sums per request dearer than what they add: see `contextByAdvertiser`. */
 export const crossedAdvertiserCountMax = 4096;
@@ -105,6 +111,13 @@ class PreparedHead {
     }
   }
 
+  /** Adds parts from elsewhere: the request's own at `at`, one per category behind it. */
+  addParts(parts: Float64Array, at: number, first: number, end: number): void {
+    const { category } = this;
+    this.request += parts[at]!;
+    for (let each = first; each < end; each++) category[each] = category[each]! + parts[at + 1 + each]!;
+  }
+
   #add(places: readonly Place[], ids: Uint32Array, at: number, first: number, end: number): void {
     const { category } = this;
     const width = category.length;
@@ -135,14 +148,15 @@ export class LightRanker {
   readonly categorySums: Float64Array;
   /** … by advertiser. */
   advertiserSums: Float64Array;
-  /** 1 for categories that are among the user's segments (same word). */
-  readonly interestMatches: Uint8Array;
+  /** 1 for categories that are among the user's segments (same word); between 0 and 1 where a vector makes it likely. */
+  readonly interestMatches: Float32Array;
   /** The site's category (same word), 0 unknown. */
   siteCategory = 0;
   readonly #advertiserCount: number;
   readonly #keptSums: KeptAdvertiserSums;
   /** For `prepareFor`, which sums up one advertiser. */
   readonly #ownSums: Float64Array;
+  readonly #vectorProfile: VectorProfile | undefined;
   readonly #contextCategory: Uint32Array;
   readonly #contextCategoryPlace: number;
   readonly #segmentCategory: Uint32Array;
@@ -168,7 +182,9 @@ export class LightRanker {
     this.#conversionCrossAt = new Float64Array(this.#conversion.advertiserCrosses.length);
     this.categoryBase = new Float64Array(categoryCount);
     this.categorySums = this.#click.category;
-    this.interestMatches = new Uint8Array(categoryCount);
+    this.interestMatches = new Float32Array(categoryCount);
+    if (weights.vectorProfile !== undefined)
+      this.#vectorProfile = new VectorProfile(weights.vectorProfile, categoryCount);
     const siteCategory = fieldPlace(schema.context, 'site_category');
     this.#contextCategory = sameWordIds(siteCategory?.field, category);
     this.#contextCategoryPlace = siteCategory?.place ?? -1;
@@ -179,20 +195,40 @@ export class LightRanker {
     this.#interests = new Uint32Array(this.#segmentCount);
   }
 
-  /** Once per imp, before anything below. `userIds` begin after the identity: age, gender, segments. */
-  prepare(contextIds: Uint32Array, userIds: Uint32Array): void {
+  /**
+   * Once per imp, before anything below. `userIds` begin after the identity: age, gender, segments. `vector`: of a user whose ids are
+   * lost (and then all 0); what it says of them is added.
+   */
+  prepare(contextIds: Uint32Array, userIds: Uint32Array, vector?: Float32Array): void {
     this.advertiserSums = this.#keptSums.of(contextIds);
-    this.#prepare(contextIds, 0, userIds, 0, 0, this.categoryBase.length);
+    this.#prepare(contextIds, 0, userIds, 0, 0, this.categoryBase.length, vector);
   }
 
   /** As `prepare`, for one ad row only: the trainer's way, same numbers. Ids begin at the given places of long columns. */
-  prepareFor(row: number, contextIds: Uint32Array, contextAt: number, userIds: Uint32Array, userAt: number): void {
+  prepareFor(
+    row: number,
+    contextIds: Uint32Array,
+    contextAt: number,
+    userIds: Uint32Array,
+    userAt: number,
+    vector?: Float32Array,
+  ): void {
     const category = this.ads.category[row]!;
     const advertiser = this.ads.advertiser[row]!;
     const { advertiserCrosses } = this.#click;
     sumAdvertiserWeights(this.#ownSums, advertiserCrosses, contextIds, contextAt, advertiser, advertiser + 1);
     this.advertiserSums = this.#ownSums;
-    this.#prepare(contextIds, contextAt, userIds, userAt, category, category + 1);
+    this.#prepare(contextIds, contextAt, userIds, userAt, category, category + 1, vector);
+  }
+
+  /** Of the request in hand, after `prepare`: all that user ids have a say in, in the columns of a vector profile. */
+  partsInto(target: Float64Array): void {
+    const { click, conversion, interest } = vectorProfileColumns(this.categoryBase.length);
+    target[click] = this.#click.request;
+    target.set(this.#click.category, click + 1);
+    target[conversion] = this.#conversion.request;
+    target.set(this.#conversion.category, conversion + 1);
+    target.set(this.interestMatches, interest);
   }
 
   /** Logits of click for `count` rows. */
@@ -268,6 +304,7 @@ export class LightRanker {
     userAt: number,
     firstCategory: number,
     endCategory: number,
+    vector: Float32Array | undefined,
   ): void {
     const sitePlace = this.#contextCategoryPlace;
     this.siteCategory = sitePlace < 0 ? 0 : (this.#contextCategory[contextIds[contextAt + sitePlace]!] ?? 0);
@@ -288,12 +325,25 @@ export class LightRanker {
         this.#interestCount,
       );
     }
+    if (vector !== undefined) this.#addVector(vector, firstCategory, endCategory);
     const { request, category } = this.#click;
     for (let each = firstCategory; each < endCategory; each++) this.categoryBase[each] = request + category[each]!;
     for (let index = 0; index < this.#conversionCrossAt.length; index++) {
       const { place } = this.#conversion.advertiserCrosses[index]!;
       this.#conversionCrossAt[index] = contextIds[contextAt + place]! * this.#advertiserCount;
     }
+  }
+
+  #addVector(vector: Float32Array, firstCategory: number, endCategory: number): void {
+    const profile = this.#vectorProfile;
+    if (profile === undefined) return;
+    profile.read(vector);
+    const { said } = profile;
+    const { click, conversion, interest } = vectorProfileColumns(this.categoryBase.length);
+    this.#click.addParts(said, click, firstCategory, endCategory);
+    this.#conversion.addParts(said, conversion, firstCategory, endCategory);
+    for (let each = firstCategory; each < endCategory; each++)
+      this.interestMatches[each] = Math.min(1, Math.max(0, said[interest + each]!));
   }
 
   /** The distinct categories among the user's segments. */

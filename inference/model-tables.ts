@@ -87,7 +87,11 @@ async function sharedPart(bundle: Bundle, slot: number, adCapacity: number, towe
     userScale: bundle.userScale,
     calibration: bundle.calibration,
     schema: requestSchema(bundle.schema),
-    ranker: { click: sharedHead(bundle.ranker.click), conversion: sharedHead(bundle.ranker.conversion) },
+    ranker: {
+      click: sharedHead(bundle.ranker.click),
+      conversion: sharedHead(bundle.ranker.conversion),
+      ...(bundle.ranker.vectorProfile === undefined ? {} : { vectorProfile: sharedCopy(bundle.ranker.vectorProfile) }),
+    },
     context: bundle.context.map(sharedCopy),
     columns: allocateAdColumns(adCapacity),
     adCapacity,
@@ -188,7 +192,8 @@ export function modelMemory(shared: ModelShared): Readonly<Record<string, number
   return {
     ...Object.fromEntries(tables.map(({ name, data }) => [name, data.byteLength])),
     light_ranker_columns: sum(Object.values(columns)),
-    light_ranker_weights: headBytes(ranker.click) + headBytes(ranker.conversion),
+    light_ranker_weights:
+      headBytes(ranker.click) + headBytes(ranker.conversion) + (ranker.vectorProfile?.byteLength ?? 0),
     context_rows: sum(context),
     serve_graph: graph.byteLength,
   };

@@ -6,6 +6,7 @@ import type { CategoricalField, FeatureSchema } from './feature-schema.ts';
 import type { HeadDims, HeadWeights } from './head-weights.ts';
 import type { LightRankerWeights, RankerHead } from './light-ranker.ts';
 import type { Tensor } from './safetensors.ts';
+import { categoryCountOf, vectorProfileColumns } from './vector-profile.ts';
 
 /** How weights are named in the bundle's safetensors files. Shapes are checked afterwards, by bundle-checks.ts. */
 type Tensors = ReadonlyMap<string, Tensor>;
@@ -62,11 +63,14 @@ const rankerLists = [
   ['user_by_category', 'userByCategory', 'user'],
 ] as const;
 
+const vectorProfileName = 'vector_profile';
+
 /**
  * `OUTCOME/LIST/FIELD` for every array that is not empty, `OUTCOME/context_by_advertiser/FIELD`, and `OUTCOME/scalars`: bias,
- * interest match and site match in float64.
+ * interest match and site match in float64. `vector_profile`: [dims.user + 1, columns], where there is one.
  */
-export function rankerTensors(schema: FeatureSchema, { click, conversion }: LightRankerWeights): Tensors {
+export function rankerTensors(schema: FeatureSchema, weights: LightRankerWeights): Tensors {
+  const { click, conversion, vectorProfile } = weights;
   const tensors = new Map<string, Tensor>();
   for (const [outcome, head] of [
     ['click', click],
@@ -85,11 +89,21 @@ export function rankerTensors(schema: FeatureSchema, { click, conversion }: Ligh
     const scalars = Float64Array.of(head.bias, head.interestMatch, head.siteMatch);
     tensors.set(`${outcome}/scalars`, { shape: [scalars.length], data: scalars });
   }
+  if (vectorProfile !== undefined) {
+    const columns = vectorProfileColumns(categoryCountOf(schema)).count;
+    tensors.set(vectorProfileName, list(vectorProfile, vectorProfile.length / columns, columns));
+  }
   return tensors;
 }
 
 export function rankerOf(tensors: Tensors, schema: FeatureSchema): LightRankerWeights {
-  return { click: rankerHeadOf(tensors, schema, 'click'), conversion: rankerHeadOf(tensors, schema, 'conversion') };
+  return {
+    click: rankerHeadOf(tensors, schema, 'click'),
+    conversion: rankerHeadOf(tensors, schema, 'conversion'),
+    ...(tensors.has(vectorProfileName)
+      ? { vectorProfile: float32(tensors, vectorProfileName, bundleFiles.ranker.name) }
+      : {}),
+  };
 }
 
 function rankerHeadOf(tensors: Tensors, schema: FeatureSchema, outcome: string): RankerHead {

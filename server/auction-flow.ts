@@ -128,7 +128,7 @@ export class AuctionFlow {
     if (flight.namedRowCount === 0) this.#context.retrieval.begin(request, nowMs, flight.storedSegments);
     for (;;) {
       const rung = rungs[flight.rung]!;
-      if (rung.user === 'unknown') forgetUser(flight);
+      if (rung.user === 'unknown' || rung.user === 'vector-only') forgetUser(flight);
       try {
         this.#choose(flight, request, model, rung);
         return;
@@ -181,14 +181,15 @@ export class AuctionFlow {
   }
 
   /** What ranks the candidates of an imp; undefined: their line items' own expectations do. */
-  #preparedScorer(flight: Flight, model: ServingModel, { scorer }: Rung): CandidateScorer | undefined {
+  #preparedScorer(flight: Flight, model: ServingModel, rung: Rung): CandidateScorer | undefined {
+    const { scorer } = rung;
     if (scorer === 'none') return undefined;
     if (scorer === 'rates') {
       const { rates } = this.#context.rating;
       rates.begin(flight);
       return rates;
     }
-    model.ranker.prepare(flight.contextIds, flight.userIds);
+    model.ranker.prepare(flight.contextIds, flight.userIds, onlyVector(flight, rung));
     return model.ranker;
   }
 
@@ -204,8 +205,8 @@ export class AuctionFlow {
       return false;
     }
     flight.headPass = pass;
-    const isAverage = rungs[flight.rung]!.user === 'average-vector';
-    const userVector = isAverage ? model.averageUserVector : flight.userVector;
+    const rung = rungs[flight.rung]!;
+    const userVector = rung.user === 'average-vector' ? model.averageUserVector : flight.userVector;
     for (const imp of request.imps) {
       const count = flight.candidateCounts[imp.index]!;
       if (count === 0) continue;
@@ -221,7 +222,7 @@ export class AuctionFlow {
       }
       const first = flight.firstCandidate[imp.index]!;
       contextOf(flight, imp.index, model);
-      if (request.imps.length > 1) model.ranker.prepare(flight.contextIds, flight.userIds);
+      if (request.imps.length > 1) model.ranker.prepare(flight.contextIds, flight.userIds, onlyVector(flight, rung));
       const vector = scoring.userOf(slot);
       model.requestVectorInto(vector, userVector, flight.contextIds);
       const adIds = scoring.adIdsOf(slot);
@@ -357,7 +358,12 @@ export class AuctionFlow {
   }
 }
 
-/** Whoever is answered as somebody unknown is somebody unknown to the record too. */
+/** The user's own vector where it is all that a rung knows of them: the light ranker then reads it. */
+function onlyVector({ userVector }: Flight, { user }: Rung): Float32Array | undefined {
+  return user === 'vector-only' ? userVector : undefined;
+}
+
+/** Whoever is answered as somebody unknown is somebody unknown to the record too; of whom the vector is known, the ids are not. */
 function forgetUser({ userIds, draft }: Flight): void {
   userIds.fill(0);
   draft.userIds.fill(0);

@@ -39,7 +39,7 @@ export class CandidateRating {
   }
 
   /** Fills logits and probabilities of an imp's candidates. For the scorer 'cache', `recall` comes first. */
-  rate(flight: Flight, imp: number, model: ServingModel, { scorer, calibrator }: Rung): void {
+  rate(flight: Flight, imp: number, model: ServingModel, { scorer, calibrator, user }: Rung): void {
     const first = flight.firstCandidate[imp]!;
     const count = flight.candidateCounts[imp]!;
     const { draft } = flight;
@@ -55,7 +55,10 @@ export class CandidateRating {
       model.ranker.prepare(flight.contextIds, flight.userIds);
       if (scorer === 'cache') this.#rateByCache(flight, model, calibrator!, first, count);
       else {
-        const { candidateClickLogit, candidateClickQ30 } = draft;
+        const { candidateAdRow, candidateClickLogit, candidateClickQ30 } = draft;
+        // They may have been chosen by a vector that this rung does not know.
+        if (user === 'unknown')
+          model.ranker.score(candidateAdRow.subarray(first, first + count), count, flight.lightLogits.subarray(first));
         for (let at = first; at < first + count; at++) candidateClickLogit[at] = flight.lightLogits[at]!;
         model.clicksQ30Into(calibrator!, candidateClickLogit, first, count, candidateClickQ30);
         rateConversions(draft, model, calibrator!, first, count, undefined);

@@ -55,8 +55,10 @@ export type UserPort = {
 /** Gives thousands of ads a click logit each. */
 export type CandidateScorer = { score(rows: Uint32Array, count: number, logits: Float32Array): void };
 
-/** The light ranker of the model in service. */
-export type RankerPort = CandidateScorer & { prepare(contextIds: Uint32Array, userIds: Uint32Array): void };
+/** The light ranker of the model in service. `vector`: of a user of whom nothing else is known. */
+export type RankerPort = CandidateScorer & {
+  prepare(contextIds: Uint32Array, userIds: Uint32Array, vector?: Float32Array): void;
+};
 
 /** Click rates as counted, without any model: see auction/click-rates.ts. */
 export type RatesPort = CandidateScorer & {

@@ -13,7 +13,8 @@ export type RungName =
   | 'default-features'
   | 'average-embedding'
   | 'smoothed-rate'
-  | 'cpm-only';
+  | 'cpm-only'
+  | 'vector-only';
 
 /**
  * One way to answer. Who is pressed for time takes the rung that `cheaper` names, and with it its shares of the work; who has lost
@@ -23,8 +24,8 @@ export type Rung = {
   readonly name: RungName;
   /** Where click probabilities come from; 'none': only bids per impression take part. */
   readonly scorer: 'head' | 'cache' | 'light' | 'rates' | 'none';
-  /** How the user is seen: as looked up, with the average vector in place of the own, or as somebody unknown. */
-  readonly user: 'known' | 'average-vector' | 'unknown';
+  /** How the user is seen: as looked up, with the average vector in place of the own, by their vector alone, or as somebody unknown. */
+  readonly user: 'known' | 'average-vector' | 'vector-only' | 'unknown';
   /** Share of the configured candidate count that is scored and auctioned. */
   readonly candidateShare: number;
   /** Share of the configured pre-cut that is ranked. */
@@ -54,7 +55,7 @@ export const rungs: readonly Rung[] = [
     costShare: 1,
     cheaper: 'reduced',
     after: {
-      profile: 'default-features',
+      profile: 'vector-only',
       vector: 'average-embedding',
       head: 'cached-prediction',
       ranker: 'smoothed-rate',
@@ -70,7 +71,7 @@ export const rungs: readonly Rung[] = [
     costShare: 0.6,
     cheaper: 'light-ranker',
     after: {
-      profile: 'default-features',
+      profile: 'vector-only',
       vector: 'average-embedding',
       head: 'cached-prediction',
       ranker: 'smoothed-rate',
@@ -153,6 +154,17 @@ export const rungs: readonly Rung[] = [
     costShare: 0.2,
     cheaper: undefined,
     after: {},
+  },
+  {
+    name: 'vector-only',
+    scorer: 'head',
+    user: 'vector-only',
+    candidateShare: 1,
+    precutShare: 1,
+    calibrator: 'vector-only',
+    costShare: 1,
+    cheaper: 'light-ranker',
+    after: { vector: 'default-features', head: 'default-features', ranker: 'smoothed-rate' },
   },
 ];
 

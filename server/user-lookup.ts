@@ -101,6 +101,9 @@ export class UserLookup implements UsersPort {
       draft.noteLookup(table, isSound ? outcome : outcomeNumbers.invalid, ticket.sources[place]!, ageMs);
       if (outcome === outcomeNumbers.late || outcome === outcomeNumbers.failed) flight.lost |= lossOf[table]!;
     }
+    // In place of a lost profile only the user's own vector can say who it is.
+    if ((flight.lost & lossBits.profile) !== 0 && flight.userVector !== flight.ownVector)
+      flight.lost |= lossBits.vector;
     draft.userIds.set(flight.userIds);
     draft.userIdCount = model.users.idsPerUser;
   }

@@ -15,13 +15,17 @@ export type ExportedParts = Pick<TrainedModel, 'head' | 'userTower' | 'adTower' 
 /** Rows per run of a graph: 2,048 take a few milliseconds. */
 const batchRows = 2048;
 
-/** One question: an ad for a user in the context of a logged row. `vector` in place of the user's own. */
+/**
+ * One question: an ad for a user in the context of a logged row. `vector` in place of the user's own; `isVectorOnly`: nothing but the
+ * vector is known of the user.
+ */
 export type ScorerQuestion = {
   readonly user: number;
   readonly contextRow: number;
   readonly ad: number;
   readonly views: number;
   readonly vector?: Float32Array;
+  readonly isVectorOnly?: boolean;
 };
 
 /** Click and conversion. */
@@ -77,6 +81,11 @@ export class ExportedScorer {
     return new ExportedScorer(set, parts, weights, userVectors, adVectors, head);
   }
 
+  /** The same towers and head beside a light ranker of other weights; only one of the two is to be closed. */
+  withRanker(weights: LightRankerWeights): ExportedScorer {
+    return new ExportedScorer(this.#set, this.#parts, weights, this.userVectors, this.#adVectors, this.#head);
+  }
+
   /** Answers `count` questions one after another; yields to the event loop between batches. */
   async ask(
     count: number,
@@ -91,12 +100,12 @@ export class ExportedScorer {
       const cross = new Float32Array(rows * crossWidth);
       for (let index = 0; index < rows; index++) {
         const asked = question(from + index);
-        const own = this.userVectors.subarray(asked.user * dims.user, (asked.user + 1) * dims.user);
+        const own = this.#vectorOf(asked.user);
         const vector = user.subarray(index * dims.user, (index + 1) * dims.user);
         vector.set(asked.vector ?? own);
         addContext(vector, this.#contextOf(asked.contextRow), this.#set, this.#parts.context);
         ad.set(this.#adVectors.subarray(asked.ad * dims.ad, (asked.ad + 1) * dims.ad), index * dims.ad);
-        this.#crossInto(cross, index * crossWidth, asked);
+        this.#crossInto(cross, index * crossWidth, asked, asked.isVectorOnly === true ? own : undefined);
       }
       const inputs = {
         user: floats(user, rows, dims.user),
@@ -109,11 +118,12 @@ export class ExportedScorer {
     }
   }
 
-  /** What the light ranker says; `isUnknown`: of somebody whose features nobody has. */
-  light({ user, contextRow, ad }: Omit<ScorerQuestion, 'views'>, isUnknown: boolean): HeadAnswer {
-    const ids = isUnknown ? this.#noIds : this.userIds;
-    const at = isUnknown ? 0 : user * this.userWidth;
-    this.#ranker.prepareFor(ad, this.#set.contextIds, contextRow * this.#contextWidth, ids, at);
+  /** What the light ranker says of somebody whose ids are known, or only the vector, or neither. */
+  light({ user, contextRow, ad }: Omit<ScorerQuestion, 'views'>, known: 'ids' | 'vector' | 'nothing'): HeadAnswer {
+    const ids = known === 'ids' ? this.userIds : this.#noIds;
+    const at = known === 'ids' ? user * this.userWidth : 0;
+    const vector = known === 'vector' ? this.#vectorOf(user) : undefined;
+    this.#ranker.prepareFor(ad, this.#set.contextIds, contextRow * this.#contextWidth, ids, at, vector);
     return { click: this.#ranker.clickLogit(ad), conversion: this.#ranker.conversionLogit(ad) };
   }
 
@@ -121,10 +131,18 @@ export class ExportedScorer {
     await this.#head.close();
   }
 
-  #crossInto(target: Float32Array, at: number, { user, contextRow, ad, views }: ScorerQuestion): void {
+  #crossInto(target: Float32Array, at: number, asked: ScorerQuestion, vectorOnly: Float32Array | undefined): void {
+    const { user, contextRow, ad, views } = asked;
     const { contextIds } = this.#set;
     const contextAt = contextRow * this.#contextWidth;
-    this.#cross.oneInto(target, at, ad, contextIds, contextAt, this.userIds, user * this.userWidth, views);
+    const ids = vectorOnly === undefined ? this.userIds : this.#noIds;
+    const userAt = vectorOnly === undefined ? user * this.userWidth : 0;
+    this.#cross.oneInto(target, at, ad, contextIds, contextAt, ids, userAt, views, vectorOnly);
+  }
+
+  #vectorOf(user: number): Float32Array {
+    const { user: dimension } = this.#parts.head.dims;
+    return this.userVectors.subarray(user * dimension, (user + 1) * dimension);
   }
 
   #contextOf(row: number): Uint32Array {

@@ -23,8 +23,8 @@ const pairCount = 262_144;
 
 /**
  * Calibrators of the rungs that answer when something has failed, each fitted on what it would have said about the calibration rows:
- * the head with the average vector, the light ranker without the user, what the head says of others of the segment, counted rates.
- * Who has no user id loses none, so the first two are fitted on the others.
+ * the head with the average vector, the head with the vector alone, the light ranker without the user, what the head says of others of
+ * the segment, counted rates. Who has no user id loses none, so the first three are fitted on the others.
  */
 export async function fitLadder(
   set: ImpressionSet,
@@ -47,7 +47,13 @@ export async function fitLadder(
     (index) => ({ ...ask(known[index]!), vector: average }),
     (index, said) => (averaged[index] = said),
   );
-  const unknown = known.map((row) => scorer.light(ask(row), true));
+  const vectorOnly: HeadAnswer[] = [];
+  await scorer.ask(
+    known.length,
+    (index) => ({ ...ask(known[index]!), isVectorOnly: true }),
+    (index, said) => (vectorOnly[index] = said),
+  );
+  const unknown = known.map((row) => scorer.light(ask(row), 'nothing'));
   const kept = await keptPredictions(set, rows, scorer, random);
   const rates = countedRates(set, split.train, rows, scorer);
   const clicks = (of: readonly number[], logits: readonly number[]): Calibrator =>
@@ -71,8 +77,13 @@ export async function fitLadder(
       'default-features': clicks(known, unknown.map(click)),
       'cached-prediction': clicks(kept.rows, kept.logits),
       'smoothed-rate': clicks(rows, rates),
+      'vector-only': clicks(known, vectorOnly.map(click)),
     },
-    conversion: { 'average-embedding': conversions(known, averaged), 'default-features': conversions(known, unknown) },
+    conversion: {
+      'average-embedding': conversions(known, averaged),
+      'default-features': conversions(known, unknown),
+      'vector-only': conversions(known, vectorOnly),
+    },
   };
 }
 
@@ -147,11 +158,11 @@ async function keptPredictions(
     };
   };
   await scorer.ask(others.length, question, (index, said) => {
-    above[Math.floor(index / keptCount)]! += (said.click - scorer.light(question(index), false).click) / keptCount;
+    above[Math.floor(index / keptCount)]! += (said.click - scorer.light(question(index), 'ids').click) / keptCount;
   });
   const logits = served.map((row, index) => {
     const own = { user: set.userIndex[row]!, contextRow: row, ad: set.adIndex[row]! };
-    return scorer.light(own, false).click + above[index]!;
+    return scorer.light(own, 'ids').click + above[index]!;
   });
   return { rows: served, logits };
 }

@@ -16,6 +16,7 @@ import { type ExportedParts, ExportedScorer } from './exported-scorer.ts';
 import { fitCalibrator } from './fit-calibration.ts';
 import { fitLadder, type LadderCalibrators, userScale } from './fit-ladder.ts';
 import { crossPlace, LightRankerTrainer } from './fit-light-ranker.ts';
+import { fitVectorProfile } from './fit-vector-profile.ts';
 import type { ImpressionSet } from './impression-set.ts';
 import { TrainerError } from './trainer-errors.ts';
 import { type HeadNumber, ScoredRows } from './scored-rows.ts';
@@ -65,7 +66,7 @@ export async function trainModel(set: ImpressionSet, options: TrainingOptions): 
     return {
       schema: set.schema,
       ...parts,
-      ranker,
+      ranker: ladder.ranker,
       calibration,
       userScale: ladder.scale,
       golden: await goldenRows(set, split.check, parts, deep, light),
@@ -120,18 +121,28 @@ async function score(
   }
 }
 
-/** What the failure ladder needs of a finished model: how its user vectors lie, and calibrators of the rungs that came later. */
+/**
+ * What the failure ladder needs of a finished model: how its user vectors lie, what they say of profiles, and calibrators of the rungs
+ * that came later.
+ */
 async function ladderParts(
   set: ImpressionSet,
   split: TrainingSplit,
   parts: ExportedParts,
   ranker: LightRankerWeights,
   random: () => number,
-): Promise<{ readonly scale: VectorScale; readonly calibrators: LadderCalibrators }> {
+): Promise<{
+  readonly scale: VectorScale;
+  readonly ranker: LightRankerWeights;
+  readonly calibrators: LadderCalibrators;
+}> {
   const scorer = await ExportedScorer.open(set, parts, ranker);
   try {
     const scale = userScale(set, split.train, scorer, parts.head.dims.user);
-    return { scale, calibrators: await fitLadder(set, split, scorer, scale.mean, random) };
+    const vectorProfile = fitVectorProfile(set, split.train, scorer, ranker);
+    const whole = vectorProfile === undefined ? ranker : { ...ranker, vectorProfile };
+    const calibrators = await fitLadder(set, split, scorer.withRanker(whole), scale.mean, random);
+    return { scale, ranker: whole, calibrators };
   } finally {
     await scorer.close();
   }

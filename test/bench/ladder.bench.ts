@@ -24,7 +24,9 @@ const sizes = {
 const cases: readonly { readonly name: RungName; readonly lost: number; readonly head: ScoringOutcome }[] = [
   { name: 'cached-prediction', lost: 0, head: 'FAILED' },
   { name: 'light-ranker', lost: lossBits.cache, head: 'FAILED' },
-  { name: 'default-features', lost: lossBits.profile, head: 'SCORED' },
+  // The feature store is down; then the embedding store as well.
+  { name: 'vector-only', lost: lossBits.profile, head: 'SCORED' },
+  { name: 'default-features', lost: lossBits.profile | lossBits.vector, head: 'SCORED' },
   { name: 'average-embedding', lost: lossBits.vector, head: 'SCORED' },
   { name: 'smoothed-rate', lost: lossBits.ranker, head: 'SCORED' },
   { name: 'cpm-only', lost: lossBits.ranker | lossBits.rates, head: 'SCORED' },
@@ -34,7 +36,7 @@ const cases: readonly { readonly name: RungName; readonly lost: number; readonly
 /** Revenue that each may cost at most, as a share of full service. */
 const bounds: Readonly<Partial<Record<RungName, number>>> = {
   'cached-prediction': -0.05,
-  'default-features': -0.15,
+  'vector-only': -0.15,
   'average-embedding': -0.25,
   'smoothed-rate': -0.4,
 };

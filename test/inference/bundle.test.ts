@@ -108,10 +108,11 @@ describe('a bundle', () => {
     expect((await readManifest(join(elsewhere, childId), verifier)).manifest.parent).toBe(id);
   });
 
-  test('of before has no scale of its user vectors and no calibrators for later rungs, and is read all the same', async () => {
+  test('of before has no scale or profiles of its user vectors and no calibrators for later rungs, and is read all the same', async () => {
     const before = await smallTrainedModel(7, { isOfBefore: true });
     const bundle = await readBundle(join(root, await writeBundle(root, before, signer)), verifier);
     expect(bundle.userScale).toBeUndefined();
+    expect(bundle.ranker.vectorProfile).toBeUndefined();
     expect(existsSync(join(bundle.directory, bundleFiles.userScale.name))).toBe(false);
     // Bytes of a vector mean nothing by another scale.
     const scaled = await readBundle(directory, verifier);
@@ -133,6 +134,8 @@ describe('a bundle', () => {
     const faults: (BundleFault | undefined)[] = [];
     for (const userScale of scales) faults.push(await faultOf(writeBundle(root, { ...model, userScale }, signer)));
     expect(faults).toEqual(['BUNDLE_TENSORS_INVALID', 'BUNDLE_NOT_FINITE', 'BUNDLE_TENSORS_INVALID']);
+    const short = { ...model, ranker: { ...model.ranker, vectorProfile: new Float32Array(65) } };
+    expect(await faultOf(writeBundle(root, short, signer))).toBe('BUNDLE_TENSORS_INVALID');
     const { click, conversion } = model.calibration.heads;
     const falling = { logits: [0, 1], probabilities: [0.5, 0.1] };
     const heads = { click: { ...click, 'cached-prediction': falling }, conversion };

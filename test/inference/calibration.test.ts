@@ -80,6 +80,7 @@ test('a rung that came later takes its own calibrator, else that of the neighbou
   const before: HeadCalibrators = { full: flat(0.1), reduced: flat(0.2), 'light-ranker': flat(0.3) };
   expect(calibratorFor(before, 'average-embedding')).toBe(before.full);
   expect(calibratorFor(before, 'cached-prediction')).toBe(before.full);
+  expect(calibratorFor(before, 'vector-only')).toBe(before.full);
   expect(calibratorFor(before, 'default-features')).toBe(before['light-ranker']);
   expect(calibratorFor(before, 'smoothed-rate')).toBe(asIs);
   const own = flat(0.4);

@@ -1,8 +1,11 @@
 import { afterEach, expect, test } from 'vitest';
 import { wordKeyOf } from '#auction/ad-keys.ts';
 import { interests } from '#auction/click-rates.ts';
+import { storedValue } from '#embeddings/stores/stored-value.ts';
+import { userEmbeddingVersion } from '#embeddings/users/user-embedding-row.ts';
 import { ratedAd } from '#server/counted-rates.ts';
-import { Edge, type EdgeOptions } from '../support/edge.ts';
+import { userTablePrefixes } from '#server/user-tables.ts';
+import { Edge, edgeUserRows, type EdgeOptions } from '../support/edge.ts';
 import { catalogOf } from '../support/small-catalog.ts';
 
 const edges: Edge[] = [];
@@ -67,6 +70,29 @@ test.each(['throws', 'no number'] as const)('a light ranker that gives %s leaves
   expect(edge.rankerErrors.length).toBeLessThanOrEqual(2);
   edge.rankerFault = undefined;
   expect((await rungOf(edge)).rung).toBe('full');
+});
+
+test('without profiles a user is seen by their vector, and without that or the head as somebody unknown', async () => {
+  const edge = await start({ readsVectors: true });
+  const vector = new Float32Array(64).fill(0.5);
+  const key = Buffer.concat([Buffer.from(userTablePrefixes.embedding), edgeUserRows.keyOf('u1')]);
+  const value = storedValue(edgeUserRows.encode(vector), userEmbeddingVersion, edge.now());
+  await edge.store.write([{ key, value }]);
+  const rungFor = async (id: string) => (await edge.bid({ ...body, user: { id } })).bid?.ext?.gavelin;
+  expect((await rungFor('u1'))?.['rung']).toBe('full');
+  expect(edge.rankedVector).toBeUndefined();
+  edge.areProfilesDown = true;
+  expect((await rungFor('u1'))?.['rung']).toBe('vector-only');
+  expect(edge.records.at(-1)?.rung).toBe(9);
+  expect(edge.rankedVector?.[0]).toBeCloseTo(0.5, 2);
+  // Nothing is known of this one but that nobody could be asked.
+  expect((await rungFor('u2'))?.['rung']).toBe('default-features');
+  expect(edge.rankedVector).toBeUndefined();
+  edge.scoringOutcome = 'FAILED';
+  // Chosen by the vector, rated without it.
+  const rated = await rungFor('u1');
+  expect(rated?.['rung']).toBe('default-features');
+  expect(rated?.['p_click']).toBeCloseTo(0.02, 6);
 });
 
 test('rates follow what is seen and clicked, ad by ad and site by site', async () => {

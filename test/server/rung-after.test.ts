@@ -27,6 +27,7 @@ describe('the table of rungs', () => {
       'average-embedding',
       'smoothed-rate',
       'cpm-only',
+      'vector-only',
     ]);
   });
 
@@ -74,7 +75,10 @@ describe('rungAfter', () => {
     expect(after('full', 'head')).toBe('cached-prediction');
     expect(after('full', 'head', 'cache')).toBe('light-ranker');
     expect(after('full', 'vector')).toBe('average-embedding');
-    expect(after('full', 'profile')).toBe('default-features');
+    expect(after('full', 'profile')).toBe('vector-only');
+    expect(after('reduced', 'profile')).toBe('vector-only');
+    expect(after('full', 'profile', 'head')).toBe('default-features');
+    expect(after('vector-only', 'ranker')).toBe('smoothed-rate');
     expect(after('full', 'vector', 'profile')).toBe('default-features');
     expect(after('reduced', 'head')).toBe('cached-prediction');
     expect(after('average-embedding', 'head')).toBe('cached-prediction');

@@ -158,6 +158,10 @@ test.each(['late', 'failed'] as const)('what is %s is lost, and said to be', (ou
   );
   expect(profileLost.flight.lost).toBe(lossBits.profile);
   expect(profileLost.flight.userVector[0]).toBe(7);
+  // With neither there is nothing to know somebody by.
+  expect(look('stranger', new Answers({ [userTables.profile]: { outcome } })).flight.lost).toBe(
+    lossBits.profile | lossBits.vector,
+  );
   const windowLost = look('hot', new Answers({ [userTables.window]: { outcome } }));
   expect(windowLost.flight.lost).toBe(0);
 });

@@ -10,6 +10,9 @@ import { TargetingIndex } from '#auction/targeting-index.ts';
 import { UserHash } from '#auction/user-hash.ts';
 import { Lookup } from '#embeddings/lookup/lookup.ts';
 import { MemoryStore } from '#embeddings/stores/memory-store.ts';
+import type { KeyValueStore } from '#embeddings/stores/store.ts';
+import { StoreError } from '#embeddings/stores/store-errors.ts';
+import { UserEmbeddingRows } from '#embeddings/users/user-embedding-row.ts';
 import type { CalibratedRung } from '#inference/calibration.ts';
 import { PredictionCache } from '#inference/prediction-cache.ts';
 import { AdmissionControl } from '#server/admission.ts';
@@ -66,6 +69,8 @@ export type EdgeOptions = {
   readonly scoringMs?: number;
   /** Users that the profile table knows. */
   readonly knownUsers?: readonly string[];
+  /** Whether the model can read stored vectors: then they are asked for. */
+  readonly readsVectors?: boolean;
 };
 
 export type EdgeAnswer = {
@@ -132,6 +137,14 @@ const userDimension = 64;
 const crossDimension = 16;
 const q30One = 2 ** 30;
 
+/** How stored vectors lie, for `readsVectors`. */
+export const edgeUserRows = new UserEmbeddingRows('0123456789abcdef', {
+  dimension: userDimension,
+  min: new Float32Array(userDimension).fill(-1),
+  max: new Float32Array(userDimension).fill(1),
+  mean: new Float32Array(userDimension),
+});
+
 /**
  * The bid port of a serving thread without its pod: the real listener, pipeline, catalog, index, budgets, caps, decider, tokens,
  * notices and record codec. Only the model and its threads are stand-ins with known probabilities.
@@ -160,6 +173,10 @@ export class Edge {
   /** From now on, what the scoring threads make of their work, and the light ranker of its own. */
   scoringOutcome: ScoringOutcome | 'RING_FULL' = 'SCORED';
   rankerFault: 'throws' | 'no number' | undefined;
+  /** The store of profiles refuses whatever it is asked. */
+  areProfilesDown = false;
+  /** The vector that the light ranker was last told of; it then thinks twice as much of every ad. */
+  rankedVector: Float32Array | undefined;
   /** Added to the clock: a test that makes time pass. */
   skewMs = 0;
   readonly #options: EdgeOptions;
@@ -209,7 +226,8 @@ export class Edge {
     );
     const model = this.#model();
     const { store } = this;
-    const stores = { realtime: store, embeddings: store, batch: store, history: store };
+    const batch = refusable(store, () => this.areProfilesDown);
+    const stores = { realtime: store, embeddings: store, batch, history: batch };
     const tables = userLookupTables(stores, { cacheMs: 0, userDimension });
     const lookup = new Lookup({ tables, now, onError: (error) => this.errors.push(error) });
     const window = { windowCountMax: 50, windowMs: 86_400_000 };
@@ -343,17 +361,20 @@ export class Edge {
         idsOf: () => noIds,
       },
       sinceMs: 0,
-      userRows: undefined,
+      userRows: this.#options.readsVectors === true ? edgeUserRows : undefined,
       averageUserVector: vector,
       segmentWordsOf: () => [],
       profileIdsInto: (_profile, ids) => ids.fill(0),
       vocabulary,
       ranker: {
-        prepare: () => {},
+        prepare: (_contextIds, _userIds, userVector) => {
+          this.rankedVector = userVector;
+        },
         score: (rows, count, logits) => {
           if (this.rankerFault === 'throws') throw new Error('broken on purpose');
           if (this.rankerFault === 'no number') return void logits.fill(Number.NaN, 0, count);
-          for (let index = 0; index < count; index++) logits[index] = this.#clickOf(rows[index]!);
+          for (let index = 0; index < count; index++)
+            logits[index] = this.#clickOf(rows[index]!) * (this.rankedVector === undefined ? 1 : 2);
         },
       },
       requestVectorInto: (target) => target.fill(0, 0, userDimension),
@@ -410,4 +431,23 @@ export class Edge {
     if (this.errors.length > 0) throw new AggregateError(this.errors, String(this.errors[0]));
     if (this.admission.inFlight !== 0) throw new Error(`${this.admission.inFlight} requests never ended`);
   }
+}
+
+/** The same store under a name of its own, which reads nothing while it is down. */
+function refusable(store: KeyValueStore, isDown: () => boolean): KeyValueStore {
+  return {
+    kind: store.kind,
+    shardCount: store.shardCount,
+    shardOf: (key) => store.shardOf(key),
+    copyCount: (shard) => store.copyCount(shard),
+    copyName: (shard, copy) => `refusable ${store.copyName(shard, copy)}`,
+    read: (shard, copy, keys) => {
+      if (isDown()) throw new StoreError('STORE_UNREACHABLE');
+      return store.read(shard, copy, keys);
+    },
+    write: (entries) => store.write(entries),
+    remove: (keys) => store.remove(keys),
+    ready: () => store.ready(),
+    close: () => store.close(),
+  };
 }

@@ -19,6 +19,7 @@ import { LightRanker, type RankerHead } from '#inference/light-ranker.ts';
 import { GraphBuilder } from '#inference/onnx-writer.ts';
 import { seededRandom } from '#inference/seeded-random.ts';
 import type { GoldenRow, TrainedModel } from '#inference/trained-model.ts';
+import { categoryCountOf, vectorProfileColumns } from '#inference/vector-profile.ts';
 import { normals, randomHead } from './random-head.ts';
 
 export type SmallModelOptions = {
@@ -136,6 +137,12 @@ function smallRankerHead(
   };
 }
 
+/** Not drawn: rows that are drawn after it stay what they are. */
+function smallVectorProfile(schema: FeatureSchema): Float32Array {
+  const { count } = vectorProfileColumns(categoryCountOf(schema));
+  return Float32Array.from({ length: (servedDims.user + 1) * count }, (_, at) => Math.sin(at) / 8);
+}
+
 const smallScale: VectorScale = {
   dimension: servedDims.user,
   min: new Float32Array(servedDims.user).fill(-0.5),
@@ -159,6 +166,7 @@ export async function smallTrainedModel(seed: number, options: SmallModelOptions
     ranker: {
       click: smallRankerHead(schema, -4, crossesAdvertisers, random),
       conversion: smallRankerHead(schema, -2, crossesAdvertisers, random),
+      ...(options.isOfBefore === true ? {} : { vectorProfile: smallVectorProfile(schema) }),
     },
     calibration: { id: '', heads: { click: rungs, conversion: rungs } },
     golden: [],

@@ -8,6 +8,7 @@ import { World } from '#deploy/demo/world.ts';
 import { readBundle } from '#inference/bundle-read.ts';
 import { calibratorProblem } from '#inference/calibration.ts';
 import type { TrainedModel } from '#inference/trained-model.ts';
+import { ExportedScorer } from '#training-bridge/exported-scorer.ts';
 import { saveImpressionSet } from '#training-bridge/impression-set-file.ts';
 import type { ImpressionSet } from '#training-bridge/impression-set.ts';
 import { trainCommand } from '#training-bridge/train-command.ts';
@@ -93,14 +94,36 @@ test('rungs that answer after a failure have calibrators of their own, and user 
     'default-features',
     'cached-prediction',
     'smoothed-rate',
+    'vector-only',
   ]);
-  expect(Object.keys(conversion).slice(3)).toEqual(['average-embedding', 'default-features']);
-  expect(new Set(Object.values(click).map((each) => JSON.stringify(each))).size).toBe(6);
+  expect(Object.keys(conversion).slice(3)).toEqual(['average-embedding', 'default-features', 'vector-only']);
+  expect(new Set(Object.values(click).map((each) => JSON.stringify(each))).size).toBe(7);
   const { dimension, min, max, mean } = model.userScale!;
   expect(dimension).toBe(model.head.dims.user);
   for (let place = 0; place < dimension; place++) {
     expect(min[place]).toBeLessThanOrEqual(mean[place]! + 1e-5);
     expect(mean[place]).toBeLessThanOrEqual(max[place]! + 1e-5);
+  }
+});
+
+test('vectors say of their users some of what the light ranker knows by their ids', async () => {
+  const { vectorProfile: _, ...ranker } = model.ranker;
+  const scorer = await ExportedScorer.open(set, model, ranker);
+  try {
+    const asked = { contextRow: 0, ad: 1 };
+    const byIds: number[] = [];
+    const byVector: number[] = [];
+    const whole = scorer.withRanker(model.ranker);
+    for (let user = 0; user < 1000; user++) {
+      byIds.push(scorer.light({ ...asked, user }, 'ids').click);
+      byVector.push(whole.light({ ...asked, user }, 'vector').click);
+    }
+    const unknown = scorer.light({ ...asked, user: 0 }, 'nothing').click;
+    const missed = (said: readonly number[]): number =>
+      byIds.reduce((sum, logit, user) => sum + (logit - said[user]!) ** 2, 0);
+    expect(missed(byVector) / missed(byIds.map(() => unknown))).toBeLessThan(0.7);
+  } finally {
+    await scorer.close();
   }
 });
 

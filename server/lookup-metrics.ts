@@ -18,6 +18,12 @@ export function lookupMetrics(threads: readonly LookupStatus[]): ExtraMetric[] {
       'counter',
       tables.map(({ lateAnswers }) => lateAnswers),
     ),
+    total(
+      'lookup_stale_total',
+      'Kept values that stood in for late or failed ones.',
+      'counter',
+      tables.map(({ staleFound }) => staleFound),
+    ),
     byCopy('store_calls_total', 'counter', 'Calls to a copy of a shard.', copies, ({ calls }) => calls),
     byCopy(
       'store_failures_total',

@@ -28,6 +28,8 @@ export type UserTableOptions = {
   readonly userDimension: number;
 };
 
+/** So long after it was read a profile or vector stands in for one that its store does not give: tastes change over days. */
+const staleMs = 3_600_000;
 /** How long a profile that was found in the history stays in the batch store, and the word that there is none. */
 const warmMs = 86_400_000;
 const coldAbsentMs = 3_600_000;
@@ -46,6 +48,7 @@ export function userLookupTables(stores: UserStores, options: UserTableOptions):
       format: { kind: 'value', version: userProfileVersion, payloadBytes: -1 },
       cacheMs,
       absentCacheMs: cacheMs,
+      staleMs,
       ...(stores.history === stores.batch ? {} : { cold: { store: stores.history, warmMs, absentMs: coldAbsentMs } }),
     },
     {
@@ -55,6 +58,7 @@ export function userLookupTables(stores: UserStores, options: UserTableOptions):
       format: { kind: 'value', version: userEmbeddingVersion, payloadBytes: userDimension },
       cacheMs,
       absentCacheMs: cacheMs,
+      staleMs,
     },
     {
       name: userTableNames[userTables.window],
@@ -63,6 +67,7 @@ export function userLookupTables(stores: UserStores, options: UserTableOptions):
       format: { kind: 'records', recordBytes: userEventBytes },
       cacheMs: 0,
       absentCacheMs: 0,
+      staleMs: 0,
     },
   ];
 }

@@ -29,6 +29,8 @@ export type TableStatus = {
   readonly conditions: Readonly<Record<Exclude<ValueCondition, 'VALID' | 'KNOWN_ABSENT'>, number>>;
   /** Answers that came after the cut-off. */
   readonly lateAnswers: number;
+  /** Kept values that stood in for late or failed ones; among the outcomes they are `found`. */
+  readonly staleFound: number;
   readonly cold: Readonly<
     Record<'asked' | 'found' | 'absent' | 'invalid' | 'failed' | 'dropped' | 'warmWriteFailed', number>
   >;
@@ -64,6 +66,7 @@ export function tableStatus(state: TableState): TableStatus {
       CHECKSUM_WRONG: conditions[conditionNumbers.CHECKSUM_WRONG]!,
     },
     lateAnswers: state.lateAnswers,
+    staleFound: state.staleFound,
     cold: {
       asked: state.coldAsked,
       found: state.coldFound,

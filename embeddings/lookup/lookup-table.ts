@@ -19,6 +19,11 @@ export type LookupTable = {
   readonly cacheMs: number;
   readonly absentCacheMs: number;
   /**
+   * How long after it was read a kept value stands in for one that is late or failed, `cacheMs` or not: found, from the process, with its
+   * true age. 0: never. Absences never do, and where nothing is kept nothing stands in.
+   */
+  readonly staleMs: number;
+  /**
    * Asked behind the request's back when the store has nothing: what it holds goes into the store (for `warmMs`) and the cache, and
    * so does the absence of it. A request never waits for it.
    */

@@ -268,8 +268,14 @@ export class Lookup {
     nowMs: number,
   ): void {
     const keepMs = payload === undefined ? state.table.absentCacheMs : state.table.cacheMs;
-    if (!(keepMs > 0) || state.generationOf(hash) !== generation || this.#isClosed) return;
-    this.#cache.put(state.index, hash, key, state.prefix.length, payload, writtenMs, nowMs + keepMs);
+    if (state.generationOf(hash) !== generation || this.#isClosed) return;
+    if (!(keepMs > 0)) {
+      // What is no longer there must not come back when the store fails.
+      this.#cache.drop(state.index, hash, key, state.prefix.length);
+      return;
+    }
+    const goneMs = nowMs + (payload === undefined ? keepMs : Math.max(keepMs, state.table.staleMs));
+    this.#cache.put(state.index, hash, key, state.prefix.length, payload, writtenMs, nowMs + keepMs, goneMs);
   }
 
   readonly #coldFound = (
@@ -300,14 +306,29 @@ export class Lookup {
     if (this.#idle !== undefined && this.#caller.pendingCount === 0 && this.#cold.pendingCount === 0) this.#idle();
   };
 
-  /** Writes an outcome without values to all places of a call that is still waited for. */
+  /** Writes to all places of a call that is still waited for: an older value where the thread keeps one, else an outcome without values. */
   #writeAll(call: ShardCall, outcome: number): void {
     const { run, keys } = call;
     if (run === undefined) return;
+    const nowMs = this.#now();
     for (let index = 0; index < keys.length; index++) {
       const state = this.#tables[call.tables[index]!]!;
-      write(state, run.ticket, call.places[index]!, undefined, outcome, sourceNumbers.none, unknownAge);
+      const slot = this.#staleSlot(state, call.hashes[index]!, keys[index]!, nowMs);
+      const value = slot < 0 ? undefined : this.#cache.valueAt(slot);
+      const place = call.places[index]!;
+      if (value === undefined) {
+        write(state, run.ticket, place, undefined, outcome, sourceNumbers.none, unknownAge);
+      } else {
+        state.staleFound += 1;
+        const ageMs = ageOf(this.#cache.writtenMsAt(slot), nowMs);
+        write(state, run.ticket, place, value, outcomeNumbers.found, sourceNumbers.process, ageMs);
+      }
     }
+  }
+
+  /** `key` begins with the table's prefix. */
+  #staleSlot({ table, isCached, index, prefix }: TableState, hash: number, key: Buffer, nowMs: number): number {
+    return isCached && table.staleMs > 0 ? this.#cache.findStale(index, hash, key, prefix.length, nowMs) : -1;
   }
 
   #countDown(run: LookupRun | undefined): void {

@@ -47,6 +47,8 @@ export class TableState {
   readonly sources = new Float64Array(4);
   readonly conditions = new Float64Array(5);
   lateAnswers = 0;
+  /** Values past their time that were handed out in place of late or failed ones. */
+  staleFound = 0;
   coldAsked = 0;
   coldFound = 0;
   coldAbsent = 0;

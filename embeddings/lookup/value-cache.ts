@@ -9,8 +9,9 @@ type Slab = { readonly bytes: Buffer; used: number; live: number };
 
 /**
  * What one thread keeps of what it read: (table, key) → value or the knowledge that there is none, each until its own time, the
- * least recently used one going first when entries or bytes run out. Bytes are counted by slab, and a slab goes with its last entry,
- * so the limit is what is truly held. `find` allocates nothing; slots are good until the next `put` or `drop`.
+ * least recently used one going first when entries or bytes run out. Past its time an entry may stay for a while, to be found by
+ * `findStale` alone. Bytes are counted by slab, and a slab goes with its last entry,
+ * so the limit is what is truly held. Finding allocates nothing; slots are good until the next `put` or `drop`.
  */
 export class ValueCache {
   readonly #entriesMax: number;
@@ -27,6 +28,7 @@ export class ValueCache {
   #keyStarts = new Uint32Array(slotsAtFirst);
   #keyLengths = new Uint16Array(slotsAtFirst);
   #expiresMs = new Float64Array(slotsAtFirst);
+  #goneMs = new Float64Array(slotsAtFirst);
   #writtenMs = new Float64Array(slotsAtFirst);
   readonly #values: (Buffer | undefined)[] = [];
   readonly #slabs: (Slab | undefined)[] = [];
@@ -78,16 +80,16 @@ export class ValueCache {
 
   /** The slot of a live entry, −1 when there is none. */
   find(table: number, hash: number, key: Buffer, nowMs: number): number {
-    const slot = this.#slotOf(table, hash, key, 0);
-    if (slot < 0) return noSlot;
-    if (nowMs >= this.#expiresMs[slot]! || this.#tableAges[slot] !== this.#ages[table]) {
-      this.#remove(slot);
-      return noSlot;
-    }
-    if (slot !== this.#newest) {
-      this.#unlink(slot);
-      this.#linkNewest(slot);
-    }
+    const slot = this.#keptSlot(table, hash, key, 0, nowMs);
+    if (slot < 0 || nowMs >= this.#expiresMs[slot]!) return noSlot;
+    this.#use(slot);
+    return slot;
+  }
+
+  /** The slot of an entry that may be past its time, for whoever could not get another; `key` is compared from `start` on. */
+  findStale(table: number, hash: number, key: Buffer, start: number, nowMs: number): number {
+    const slot = this.#keptSlot(table, hash, key, start, nowMs);
+    if (slot >= 0) this.#use(slot);
     return slot;
   }
 
@@ -100,7 +102,10 @@ export class ValueCache {
     return this.#writtenMs[slot]!;
   }
 
-  /** Keeps a copy of the value (undefined: there is none) under the key's bytes from `start` on. */
+  /**
+   * Keeps a copy of the value (undefined: there is none) under the key's bytes from `start` on. Found until `expiresMs`, found as stale
+   * until `goneMs`.
+   */
   put(
     table: number,
     hash: number,
@@ -109,6 +114,7 @@ export class ValueCache {
     value: Buffer | undefined,
     writtenMs: number,
     expiresMs: number,
+    goneMs: number = expiresMs,
   ): void {
     const keyLength = key.length - start;
     const bytes = keyLength + (value?.length ?? 0);
@@ -132,6 +138,7 @@ export class ValueCache {
     this.#tables[slot] = table;
     this.#tableAges[slot] = this.#ages[table]!;
     this.#expiresMs[slot] = expiresMs;
+    this.#goneMs[slot] = goneMs;
     this.#writtenMs[slot] = writtenMs;
     const bucket = hash & (this.#heads.length - 1);
     this.#chain[slot] = this.#heads[bucket]!;
@@ -140,8 +147,8 @@ export class ValueCache {
     this.#entries += 1;
   }
 
-  drop(table: number, hash: number, key: Buffer): void {
-    const slot = this.#slotOf(table, hash, key, 0);
+  drop(table: number, hash: number, key: Buffer, start = 0): void {
+    const slot = this.#slotOf(table, hash, key, start);
     if (slot >= 0) this.#remove(slot);
   }
 
@@ -162,6 +169,22 @@ export class ValueCache {
       if (this.#hashes[slot] === hash && this.#tables[slot] === table && this.#isKey(slot, key, start)) return slot;
     }
     return noSlot;
+  }
+
+  /** As `#slotOf`, without what is good for nothing any more: that goes. */
+  #keptSlot(table: number, hash: number, key: Buffer, start: number, nowMs: number): number {
+    const slot = this.#slotOf(table, hash, key, start);
+    if (slot < 0) return noSlot;
+    if (nowMs < this.#goneMs[slot]! && this.#tableAges[slot] === this.#ages[table]) return slot;
+    this.#remove(slot);
+    return noSlot;
+  }
+
+  /** Makes it the newest. */
+  #use(slot: number): void {
+    if (slot === this.#newest) return;
+    this.#unlink(slot);
+    this.#linkNewest(slot);
   }
 
   #isKey(slot: number, key: Buffer, start: number): boolean {
@@ -257,6 +280,7 @@ export class ValueCache {
     this.#keyStarts = grown(this.#keyStarts, new Uint32Array(count));
     this.#keyLengths = grown(this.#keyLengths, new Uint16Array(count));
     this.#expiresMs = grown(this.#expiresMs, new Float64Array(count));
+    this.#goneMs = grown(this.#goneMs, new Float64Array(count));
     this.#writtenMs = grown(this.#writtenMs, new Float64Array(count));
     this.#heads = new Int32Array(count).fill(noSlot);
     for (let slot = this.#oldest; slot >= 0; slot = this.#newer[slot]!) {

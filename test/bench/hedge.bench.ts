@@ -47,7 +47,7 @@ class Way {
     this.store = store;
     const format = { kind: 'value', version: 1, payloadBytes } as const;
     this.lookup = new Lookup({
-      tables: [{ name: 'row', keyPrefix: 'r:', store, format, cacheMs: 0, absentCacheMs: 0 }],
+      tables: [{ name: 'row', keyPrefix: 'r:', store, format, cacheMs: 0, absentCacheMs: 0, staleMs: 0 }],
       now,
       hedge: { shareMax },
     });

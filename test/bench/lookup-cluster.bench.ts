@@ -114,7 +114,7 @@ async function writeAll(store: RedisClusterStore): Promise<Keys> {
 
 function throughLookup(store: RedisClusterStore, { users, ads }: Keys): { ask: Ask; close: () => Promise<void> } {
   const format = { kind: 'value', version, payloadBytes: rowBytes + 4 } as const;
-  const common = { store, format, cacheMs: 0, absentCacheMs: 0 };
+  const common = { store, format, cacheMs: 0, absentCacheMs: 0, staleMs: 0 };
   const tables: LookupTable[] = [
     { ...common, name: 'users', keyPrefix: userPrefix },
     { ...common, name: 'ads', keyPrefix: adPrefix },

@@ -96,7 +96,7 @@ async function requestOf(
   { userValues, features }: { userValues: number; features: number },
 ): Promise<Request> {
   const format = (payloadBytes: number) => ({ kind: 'value', version, payloadBytes }) as const;
-  const common = { store, cacheMs: 0, absentCacheMs: 0 };
+  const common = { store, cacheMs: 0, absentCacheMs: 0, staleMs: 0 };
   const tables: LookupTable[] = [];
   for (let table = 0; table < userValues; table++) {
     tables.push({ ...common, name: `user_${table}`, keyPrefix: `user_${table}:`, format: format(userPayloadBytes) });

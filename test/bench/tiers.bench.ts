@@ -92,6 +92,7 @@ async function measured(
         format: { kind: 'value', version: 1, payloadBytes },
         cacheMs: processMs,
         absentCacheMs: 0,
+        staleMs: 0,
         cold: { store: cold, warmMs, absentMs: warmMs },
       },
     ],

@@ -48,6 +48,7 @@ describe.skipIf(command === undefined)('a lookup over Redis behind a network tha
           format: { kind: 'value', version: 1, payloadBytes: -1 },
           cacheMs: 0,
           absentCacheMs: 0,
+          staleMs: 0,
         },
       ],
       now,

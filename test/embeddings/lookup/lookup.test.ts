@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Lookup } from '#embeddings/lookup/lookup.ts';
-import { LookupTicket, unknownAge } from '#embeddings/lookup/lookup-table.ts';
+import { type LookupTable, LookupTicket, unknownAge } from '#embeddings/lookup/lookup-table.ts';
 import { StoreError } from '#embeddings/stores/store-errors.ts';
 import { storedAbsence, storedValue } from '#embeddings/stores/stored-value.ts';
 import { ask, fakeTime, lookupOf, settle, startMs, told } from './asking.ts';
@@ -389,6 +389,104 @@ describe('what the thread keeps', () => {
     await settle();
     expect(told(ticket)[0]!.value).toBe('old');
     expect(ask(lookup, [[0, '1']]).isSync).toBe(false);
+  });
+});
+
+describe('a value past its time', () => {
+  function aged(change: Partial<LookupTable> = {}) {
+    const store = new ScriptedStore('now');
+    store.values.set('u:1', stored('one', startMs - 7));
+    const table = tableIn(store, { cacheMs: 1000, absentCacheMs: 1000, staleMs: 60_000, ...change });
+    const lookup = lookupOf({ tables: [table, tableIn(store, { keyPrefix: 'v:' })] });
+    ask(lookup, [
+      [0, '1'],
+      [0, '2'],
+      [1, '1'],
+    ]);
+    return { store, lookup };
+  }
+  const refuse = (store: ScriptedStore): void => {
+    store.behaviour = (read) => read.fail(new StoreError('STORE_UNREACHABLE'));
+  };
+
+  test('stands in for one that failed or is late, with its true age; absences and tables that keep nothing do not', async () => {
+    const { store, lookup } = aged();
+    vi.setSystemTime(startMs + 30_000);
+    refuse(store);
+    const failed = ask(lookup, [
+      [0, '1'],
+      [0, '2'],
+      [1, '1'],
+    ]);
+    await settle();
+    expect(told(failed.ticket)).toEqual([
+      { value: 'one', outcome: 'found', source: 'process' },
+      { value: undefined, outcome: 'failed', source: 'none' },
+      { value: undefined, outcome: 'failed', source: 'none' },
+    ]);
+    expect([failed.ticket.ageMs[0], failed.ticket.ageMs[1]]).toEqual([30_007, unknownAge]);
+    store.behaviour = held;
+    const late = ask(lookup, [
+      [0, '1'],
+      [0, '3'],
+    ]);
+    await vi.advanceTimersByTimeAsync(12);
+    expect(told(late.ticket).map(({ value, outcome }) => [value, outcome])).toEqual([
+      ['one', 'found'],
+      [undefined, 'late'],
+    ]);
+    const [state] = lookup.status().tables;
+    expect([state!.staleFound, state!.outcomes.found, state!.outcomes.failed, state!.outcomes.late]).toEqual([
+      2, 3, 1, 1,
+    ]);
+    // The answer that came late is the one that stands in from now on.
+    store.values.set('u:1', stored('two', Date.now()));
+    store.reads.at(-1)!.answer();
+    await settle();
+    expect(told(ask(lookup, [[0, '1']]).ticket)[0]).toEqual({ value: 'two', outcome: 'found', source: 'process' });
+  });
+
+  test('is asked for first: a store that answers is believed', () => {
+    const { store, lookup } = aged();
+    vi.setSystemTime(startMs + 30_000);
+    store.values.set('u:1', stored('two'));
+    expect(told(ask(lookup, [[0, '1']]).ticket)[0]).toEqual({ value: 'two', outcome: 'found', source: 'store' });
+  });
+
+  test.each<[string, Partial<LookupTable>, (at: { store: ScriptedStore; lookup: Lookup }) => void]>([
+    ['when it is too old', {}, () => vi.setSystemTime(startMs + 60_000)],
+    ['once its key was invalidated', {}, ({ lookup }) => lookup.invalidate(0, Buffer.from('1'))],
+    ['once its table was invalidated', {}, ({ lookup }) => lookup.invalidateTable(0)],
+    ['where the table says never', { staleMs: 0 }, () => {}],
+    ['where nothing is kept', { cacheMs: 0, absentCacheMs: 0 }, () => {}],
+    [
+      'once the store has said that it is gone',
+      { absentCacheMs: 0 },
+      ({ store, lookup }) => {
+        store.values.clear();
+        expect(told(ask(lookup, [[0, '1']]).ticket)[0]!.outcome).toBe('absent');
+      },
+    ],
+  ])('does not stand in %s', async (_, change, meanwhile) => {
+    const { store, lookup } = aged(change);
+    vi.setSystemTime(startMs + 2000);
+    meanwhile({ store, lookup });
+    refuse(store);
+    const { ticket } = ask(lookup, [[0, '1']]);
+    await settle();
+    expect(told(ticket)[0]!.outcome).toBe('failed');
+  });
+
+  test('stands in while the breaker is open', async () => {
+    const { store, lookup } = aged();
+    refuse(store);
+    for (let second = 2; second < 60; second++) {
+      vi.setSystemTime(startMs + second * 1000);
+      const { ticket } = ask(lookup, [[0, '1']]);
+      await settle();
+      expect(told(ticket)[0]!.value).toBe('one');
+    }
+    expect(lookup.status().copies[0]!.broken).toBeGreaterThan(0);
   });
 });
 

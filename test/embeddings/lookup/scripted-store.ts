@@ -103,6 +103,7 @@ export function tableIn(store: KeyValueStore, change: Partial<LookupTable> = {})
     format: { kind: 'value', version: 3, payloadBytes: -1 },
     cacheMs: 0,
     absentCacheMs: 0,
+    staleMs: 0,
     ...change,
   };
 }

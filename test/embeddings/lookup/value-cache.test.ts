@@ -2,16 +2,30 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { ValueCache } from '#embeddings/lookup/value-cache.ts';
 
-function put(cache: ValueCache, table: number, key: string, value: string | undefined, expiresMs = 1e9): void {
+function put(
+  cache: ValueCache,
+  table: number,
+  key: string,
+  value: string | undefined,
+  expiresMs = 1e9,
+  goneMs = expiresMs,
+): void {
   const bytes = Buffer.from(key, 'latin1');
   const payload = value === undefined ? undefined : Buffer.from(value, 'latin1');
-  cache.put(table, cache.hashOf(table, bytes), bytes, 0, payload, 7, expiresMs);
+  cache.put(table, cache.hashOf(table, bytes), bytes, 0, payload, 7, expiresMs, goneMs);
 }
 
 /** `null`: known to be absent; undefined: not known. */
-function get(cache: ValueCache, table: number, key: string, nowMs = 0): string | null | undefined {
+function get(
+  cache: ValueCache,
+  table: number,
+  key: string,
+  nowMs = 0,
+  isStaleEnough = false,
+): string | null | undefined {
   const bytes = Buffer.from(key, 'latin1');
-  const slot = cache.find(table, cache.hashOf(table, bytes), bytes, nowMs);
+  const hash = cache.hashOf(table, bytes);
+  const slot = isStaleEnough ? cache.findStale(table, hash, bytes, 0, nowMs) : cache.find(table, hash, bytes, nowMs);
   return slot < 0 ? undefined : (cache.valueAt(slot)?.toString('latin1') ?? null);
 }
 
@@ -23,8 +37,9 @@ test('does what a plain map with an order would do', () => {
       key,
       value: fc.option(fc.string({ maxLength: 20 })),
       ttl: fc.nat(50),
+      staleFor: fc.nat(50),
     }),
-    fc.record({ what: fc.constantFrom('get' as const, 'drop' as const), key }),
+    fc.record({ what: fc.constantFrom('get' as const, 'getStale' as const, 'drop' as const), key }),
     fc.record({ what: fc.constant('dropTable' as const) }),
     fc.record({ what: fc.constant('wait' as const), ms: fc.nat(20) }),
   );
@@ -32,7 +47,7 @@ test('does what a plain map with an order would do', () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
       const cache = new ValueCache(entriesMax, 1_000_000, 42);
-      const model = new Map<string, { value: string | null; expiresMs: number }>();
+      const model = new Map<string, { value: string | null; expiresMs: number; goneMs: number }>();
       const answers: (string | null | undefined)[] = [];
       const wanted: (string | null | undefined)[] = [];
       let nowMs = 0;
@@ -40,24 +55,29 @@ test('does what a plain map with an order would do', () => {
         if (each.what === 'wait') nowMs += each.ms;
         else if (each.what === 'dropTable') {
           cache.dropTable(1);
-          for (const [name, entry] of model) model.set(name, { ...entry, expiresMs: -1 });
+          for (const [name, entry] of model) model.set(name, { ...entry, goneMs: -1 });
         } else if (each.what === 'drop') {
           const bytes = Buffer.from(each.key);
           cache.drop(1, cache.hashOf(1, bytes), bytes);
           model.delete(each.key);
         } else if (each.what === 'put') {
           const value = each.value === null ? null : Buffer.from(each.value).toString('latin1');
-          put(cache, 1, each.key, value ?? undefined, nowMs + each.ttl);
+          const expiresMs = nowMs + each.ttl;
+          const goneMs = expiresMs + each.staleFor;
+          put(cache, 1, each.key, value ?? undefined, expiresMs, goneMs);
           model.delete(each.key);
           if (model.size === entriesMax) model.delete(model.keys().next().value!);
-          model.set(each.key, { value, expiresMs: nowMs + each.ttl });
+          model.set(each.key, { value, expiresMs, goneMs });
         } else {
+          const isStaleEnough = each.what === 'getStale';
+          answers.push(get(cache, 1, each.key, nowMs, isStaleEnough));
           const entry = model.get(each.key);
-          const isLive = entry !== undefined && nowMs < entry.expiresMs;
-          answers.push(get(cache, 1, each.key, nowMs));
-          wanted.push(isLive ? entry.value : undefined);
-          model.delete(each.key);
-          if (isLive) model.set(each.key, entry);
+          const isThere = entry !== undefined && nowMs < entry.goneMs;
+          const isFound = isThere && (isStaleEnough || nowMs < entry.expiresMs);
+          wanted.push(isFound ? entry.value : undefined);
+          // What is past its time stays where it is in the order; what is used becomes the newest.
+          if (isFound || !isThere) model.delete(each.key);
+          if (isFound) model.set(each.key, entry);
         }
         expect(cache.entries).toBe(model.size);
       }

@@ -8,7 +8,7 @@ export type ClickRatesShared = {
 };
 
 export type ClickRateCapacities = {
-  /** Ads and sites that are counted by themselves: 24 bytes each. */
+  /** Ads, sites and ads with clicks once more for their conversions: 24 bytes each. */
   readonly singles: number;
   /** Pairs of ad and site, 24 bytes each; those with the fewest views make room. */
   readonly pairs: number;
@@ -46,6 +46,8 @@ export type PriorViews = {
   readonly siteCategory: number;
   readonly pair: number;
 };
+/** How many clicks the level above is worth to a conversion rate. */
+export const priorClicks = { advertiser: 100, ad: 100 } as const;
 export const priorViewsDefault: PriorViews = { advertiser: 100, ad: 300, site: 200, siteCategory: 300, pair: 1000 };
 
 /** Counts lose half of their weight in this time: a week of traffic is remembered, what was liked a month ago is not. */
@@ -62,6 +64,8 @@ const kinds = {
   site: 0x73_69_74_65,
   siteCategory: 0x73_63_61_74,
   interest: 0x69_6e_74_21,
+  advertiserConversion: 0x63_6f_6e_21,
+  adConversion: 0x63_6f_6e_76,
 } as const;
 /** Of a market that nobody has seen anything of; priors are believed in until there were as many clicks. */
 const rateBefore = 0.01;
@@ -79,7 +83,8 @@ const rateMin = 1e-6;
  *   site, category, interest: r₀ = the rate of everything                                 site × category: r₀ = both lifts together
  *   pair of ad and site: r₀ = the odds of the ad × the lifts of the visit
  *
- * A lift is odds ÷ odds of everything, as a difference of logits. Shared by all threads; a view costs nine pairs of atomic additions.
+ * A lift is odds ÷ odds of everything, as a difference of logits. Conversions per click are smoothed in the same way, the advertiser's by
+ * the line item's own prior and the ad's by its advertiser's. Shared by all threads; a view costs nine pairs of atomic additions.
  */
 export class ClickRates {
   readonly #totals: ClickCounts;
@@ -109,6 +114,16 @@ export class ClickRates {
   recordClick(ad: RatedAd, visit: RatedVisit): void {
     this.#totals.add(kinds.priors, 1, 0, countUnit, true);
     this.#record(ad, visit, 0, countUnit);
+    this.#recordConverting(ad, countUnit, 0);
+  }
+  /** Of a click that was recorded before. */
+  recordConversion(ad: RatedAd): void {
+    this.#recordConverting(ad, 0, countUnit);
+  }
+
+  #recordConverting({ high, low, advertiser }: RatedAd, clicks: number, conversions: number): void {
+    this.#singles.add((high ^ kinds.adConversion) >>> 0, low, clicks, conversions, true);
+    this.#singles.add(kinds.advertiserConversion, advertiser, clicks, conversions, true);
   }
 
   #record(ad: RatedAd, { site, interest }: RatedVisit, views: number, clicks: number): void {
@@ -154,6 +169,14 @@ export class ClickRates {
     if (site === 0) return logit;
     const { pair } = this.#priorViews;
     return logitOf(this.#rate(this.#pairs, pairHigh(high, site), pairLow(low, site), rateOf(logit), pair));
+  }
+
+  /** Conversions per click; `prior`: what the line item itself expects. */
+  conversionRate({ high, low, advertiser }: RatedAd, prior: number): number {
+    const { advertiser: advertiserClicks, ad: adClicks } = priorClicks;
+    const ofAdvertiser = this.#rate(this.#singles, kinds.advertiserConversion, advertiser, prior, advertiserClicks);
+    // Conversions of clicks that made room since, or are of before a restart, may be more than the clicks.
+    return Math.min(1, this.#rate(this.#singles, (high ^ kinds.adConversion) >>> 0, low, ofAdvertiser, adClicks));
   }
 
   /** Advertisers guess; what all their guesses are off by together is known soon. */

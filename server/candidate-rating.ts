@@ -102,7 +102,9 @@ export class CandidateRating {
     this.rates.scorePairs(candidateAdRow, first, count, candidateClickLogit);
     model.clicksQ30Into(calibrator, candidateClickLogit, first, count, candidateClickQ30);
     for (let at = first; at < first + count; at++)
-      candidateConversionQ30[at] = this.#priorConversionQ30(candidateAdRow[at]!);
+      candidateConversionQ30[at] = asksForConversions(flight.draft, at)
+        ? this.rates.conversionQ30(candidateAdRow[at]!)
+        : 0;
   }
 
   /** Bids per impression alone: nothing is known of clicks, so whoever pays for them is not sold. A prediction is the line item's own. */
@@ -122,7 +124,12 @@ export class CandidateRating {
   }
 }
 
-/** Only a price per conversion asks for conversions. `logits`: the head's; undefined: the prepared light ranker's. */
+/** Only a price per conversion asks for conversions, and whoever wants predictions alone. */
+function asksForConversions({ surface, candidatePriceType }: AuctionDraft, at: number): boolean {
+  return surface === surfaceNumbers.predict || candidatePriceType[at] === cpa;
+}
+
+/** `logits`: the head's; undefined: the prepared light ranker's. */
 function rateConversions(
   draft: AuctionDraft,
   model: ServingModel,
@@ -131,12 +138,11 @@ function rateConversions(
   count: number,
   logits: Float32Array | undefined,
 ): void {
-  const { candidateConversionQ30, candidatePriceType, candidateAdRow } = draft;
-  const asksForBoth = draft.surface === surfaceNumbers.predict;
+  const { candidateConversionQ30, candidateAdRow } = draft;
   for (let index = 0; index < count; index++) {
     const at = first + index;
     let conversionQ30 = 0;
-    if (asksForBoth || candidatePriceType[at] === cpa) {
+    if (asksForConversions(draft, at)) {
       const conversion =
         logits === undefined ? model.lightConversionLogit(candidateAdRow[at]!) : logits[index * 2 + 1]!;
       conversionQ30 = model.conversionQ30(calibrator, conversion);

@@ -12,13 +12,13 @@ export type CountColumns = {
 
 const q30One = 2 ** 30;
 
-/** Views and clicks of notices, each once, as click rates count them. By the ad's id, not its row: it may have been withdrawn since. */
+/** Views, clicks and conversions of notices, each once, as click rates count them. By the ad's id, not its row: it may have been withdrawn since. */
 export class CountedNotices implements ShownCounts {
-  readonly #rates: Pick<ClickRates, 'recordView' | 'recordClick'>;
+  readonly #rates: Pick<ClickRates, 'recordView' | 'recordClick' | 'recordConversion'>;
   readonly #catalog: CountColumns;
   readonly #adKey = newAdKey();
 
-  constructor(rates: Pick<ClickRates, 'recordView' | 'recordClick'>, catalog: CountColumns) {
+  constructor(rates: Pick<ClickRates, 'recordView' | 'recordClick' | 'recordConversion'>, catalog: CountColumns) {
     this.#rates = rates;
     this.#catalog = catalog;
   }
@@ -29,6 +29,10 @@ export class CountedNotices implements ShownCounts {
 
   clicked(claims: NoticeClaims, lineItem: number): void {
     this.#rates.recordClick(this.#adOf(claims, lineItem), { site: claims.siteKey, interest: claims.interest });
+  }
+
+  converted(claims: NoticeClaims, lineItem: number): void {
+    this.#rates.recordConversion(this.#adOf(claims, lineItem));
   }
 
   #adOf({ adId }: NoticeClaims, lineItem: number): RatedAd {

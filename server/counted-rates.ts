@@ -9,6 +9,7 @@ export type RateColumns = {
   readonly adLineItem: Uint32Array;
   readonly adAdvertiser: Uint32Array;
   readonly liPriorClickQ30: Uint32Array;
+  readonly liPriorConversionQ30: Uint32Array;
   readonly columns: {
     readonly adKeyHigh: Uint32Array;
     readonly adKeyLow: Uint32Array;
@@ -62,6 +63,12 @@ export class CountedRates implements RatesPort {
       const row = rows[at]!;
       logits[at] = this.#rates.pairLogit(ratedAd(this.#catalog, row), this.#site, this.#logitOf(row));
     }
+  }
+
+  conversionQ30(row: number): number {
+    const { adLineItem, liPriorConversionQ30 } = this.#catalog;
+    const prior = liPriorConversionQ30[adLineItem[row]!]! / q30One;
+    return Math.max(1, Math.round(this.#rates.conversionRate(ratedAd(this.#catalog, row), prior) * q30One));
   }
 
   #logitOf(row: number): number {

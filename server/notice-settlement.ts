@@ -26,10 +26,11 @@ export type ViewCounts = {
   recordView(userHigh: number, userLow: number, lineItem: number, nowMs: number, windowMs: number): void;
 };
 
-/** What it asks of counted-notices.ts: views and clicks by ad and visit. */
+/** What it asks of counted-notices.ts: views, clicks and conversions by ad and visit. */
 export type ShownCounts = {
   viewed(claims: NoticeClaims, lineItem: number): void;
   clicked(claims: NoticeClaims, lineItem: number): void;
+  converted(claims: NoticeClaims, lineItem: number): void;
 };
 
 /** What it asks of training-bridge/log-channel.ts. */
@@ -193,6 +194,7 @@ export class NoticeSettlement {
         record.priceNanos = claims.chargeNanos;
         return this.#charge(lineItem, claims.chargeNanos, -1, 0, record);
       case 'conversion':
+        counts.converted(claims, lineItem);
         if (claims.priceType !== priceTypes.cpa) return 'RECORDED';
         record.priceNanos = claims.chargeNanos;
         return this.#charge(lineItem, claims.chargeNanos, -1, 0, record);

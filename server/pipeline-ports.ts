@@ -66,6 +66,8 @@ export type RatesPort = CandidateScorer & {
   begin(flight: Flight): void;
   /** As `score`, with what is known of ad and place together: for the few that are auctioned. From `first` on, to the same places. */
   scorePairs(rows: Uint32Array, first: number, count: number, logits: Float32Array): void;
+  /** Conversions per click of an ad, at least 1. */
+  conversionQ30(row: number): number;
 };
 
 /** What the head said lately of people like this one: see inference/prediction-cache.ts. */

@@ -39,8 +39,8 @@ const decayEveryMs = 3_600_000;
 const lineItemIdBytes = idCharsMax;
 /** Rows of withdrawn ads are given to new ads this long after: no request that could see them is under way any more. */
 const reclaimMsMin = 60_000;
-/** Counts of an ad outlive it, so there is room for more than are on sale. 24 bytes each. */
-const countRoom = 1.5;
+/** Counts of an ad outlive it, and conversions are counted beside clicks, so there is room for more than are on sale. 24 bytes each. */
+const countRoom = 2;
 const siteCountMax = 16_384;
 const pairCountMax = 262_144;
 

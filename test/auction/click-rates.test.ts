@@ -6,6 +6,7 @@ import {
   clickRateHalfLifeMs,
   ClickRates,
   interests,
+  priorClicks,
   priorViewsDefault,
   type RatedAd,
   type RatedVisit,
@@ -70,6 +71,26 @@ describe('smoothed click rates', () => {
     expect(lift(interests.named)).toBeGreaterThan(0.3);
     expect(lift(interests.other)).toBeLessThan(-0.2);
     expect(lift(interests.unknown)).toBe(0);
+  });
+
+  test('conversions per click begin at the line item’s own prior, and move with those of the advertiser and of the ad itself', () => {
+    const rates = fresh();
+    expect(rates.conversionRate(ad, 0.05)).toBe(0.05);
+    for (let click = 0; click < 400; click++) rates.recordClick(ad, nowhere);
+    for (let conversion = 0; conversion < 8; conversion++) rates.recordConversion(ad);
+    const { advertiser, ad: ads } = priorClicks;
+    const ofAdvertiser = (8 + advertiser * 0.05) / (400 + advertiser);
+    expect(rates.conversionRate(ad, 0.05)).toBeCloseTo((8 + ads * ofAdvertiser) / (400 + ads), 10);
+    // Another ad of the same advertiser learns from it, one of another advertiser does not, and clicks are what they were.
+    expect(rates.conversionRate({ ...ad, low: 9 }, 0.05)).toBeCloseTo(ofAdvertiser, 10);
+    expect(rates.conversionRate({ ...ad, low: 9, advertiser: 8 }, 0.05)).toBe(0.05);
+    const clicks = fresh();
+    for (let click = 0; click < 400; click++) clicks.recordClick(ad, nowhere);
+    expect(rates.adLogit(ad)).toBe(clicks.adLogit(ad));
+    // More conversions than clicks are no more than certain.
+    const odd = fresh();
+    for (let conversion = 0; conversion < 1000; conversion++) odd.recordConversion(ad);
+    expect(odd.conversionRate(ad, 0.05)).toBe(1);
   });
 
   test('half of the weight is gone after a half-life: the rate stays, the prior gains', () => {

@@ -158,6 +158,16 @@ test('what is seen and clicked is counted by ad and site, from the notices of th
   const clicked = edge.clickRates.pairLogit(ad, visit.site, -4);
   expect(clicked).toBeGreaterThan(seen);
   // Each counts once, however often it comes.
-  await edge.request('GET', pathOf('click'));
+  const answer = await edge.request('GET', pathOf('click'));
   expect(edge.clickRates.pairLogit(ad, visit.site, -4)).toBe(clicked);
+  expect(edge.clickRates.conversionRate(ad, 0.05)).toBeLessThan(0.05);
+  const token = new URL(answer.headers.get('location')!).searchParams.get('gavelin_ct')!;
+  for (let time = 0; time < 2; time++) await edge.request('GET', `/notice/conversion?t=${token}`);
+  const converted = edge.clickRates.conversionRate(ad, 0.05);
+  expect(converted).toBeCloseTo((1 + 100 * ((1 + 100 * 0.05) / 101)) / 101, 6);
+  edge.rankerFault = 'throws';
+  const { json } = await edge.post('/v1/predict', { id: 'p', ad_ids: [bid!.adid] });
+  expect(json?.rung).toBe('smoothed-rate');
+  const prior = edge.catalog.liPriorConversionQ30[edge.catalog.adLineItem[edge.writer.rowOfAd(bid!.adid)]!]! / 2 ** 30;
+  expect(json?.predictions?.[0]?.p_conversion).toBeCloseTo(edge.clickRates.conversionRate(ad, prior), 8);
 });

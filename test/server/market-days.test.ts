@@ -57,7 +57,7 @@ describe('a day of UTC has one budget', () => {
         onAllDurable: () => Promise.resolve('DURABLE'),
       },
       userEvents: { clicked: () => {} },
-      counts: { viewed: () => {}, clicked: () => {} },
+      counts: { viewed: () => {}, clicked: () => {}, converted: () => {} },
       telemetry: new Telemetry(),
       now: () => nowMs,
       lineItemOfAd: (adId) => market.writer.lineItemOf(lineItemIdOf(adId)),

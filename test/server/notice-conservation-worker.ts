@@ -28,7 +28,7 @@ const settlement = new NoticeSettlement({
   caps: new FrequencyCaps(work.caps),
   channel: new LogChannel(work.channel, () => performance.now()),
   userEvents: { clicked: () => {} },
-  counts: { viewed: () => {}, clicked: () => {} },
+  counts: { viewed: () => {}, clicked: () => {}, converted: () => {} },
   telemetry: new Telemetry(),
   now: () => work.nowMs,
   lineItemOfAd: (adId) => Number(adId.slice(2)),

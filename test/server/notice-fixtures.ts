@@ -74,7 +74,7 @@ export type NoticeWorld = NoticeEndpointContext & {
   /** Of which the user's window was told. */
   readonly clicks: NoticeClaims[];
   /** What click rates were told. */
-  readonly counted: ['view' | 'click', NoticeClaims][];
+  readonly counted: ['view' | 'click' | 'conversion', NoticeClaims][];
   nowMs: number;
 };
 
@@ -93,6 +93,7 @@ export function noticeWorld(budgetNanos = 1e9): NoticeWorld {
     counts: {
       viewed: (claims) => world.counted.push(['view', claims]),
       clicked: (claims) => world.counted.push(['click', claims]),
+      converted: (claims) => world.counted.push(['conversion', claims]),
     },
     counted: [],
     telemetry: new Telemetry(),

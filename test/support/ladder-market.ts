@@ -186,7 +186,7 @@ export class LadderMarket {
     this.#nowMs += ms;
   }
 
-  /** Counts the views and clicks of the log as notices would have. */
+  /** Counts the views, clicks and conversions of the log as notices would have. */
   countLog(impressions: ImpressionSet): void {
     const { layout } = this.world;
     const width = placeCount(impressions.schema.context);
@@ -201,6 +201,7 @@ export class LadderMarket {
       const visit = { site: sites[impressions.contextIds[row * width]!]!, interest };
       this.rates.recordView(ad, visit);
       if (impressions.click[row] === 1) this.rates.recordClick(ad, visit);
+      if (impressions.conversion[row] === 1) this.rates.recordConversion(ad);
     }
   }
 

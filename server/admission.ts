@@ -1,3 +1,4 @@
+import { lookupShareMax } from './deadline.ts';
 import { LoadLadder } from './load-ladder.ts';
 import { startRungAt } from './load-levels.ts';
 import { cheaperRung, rungs } from './rungs.ts';
@@ -33,6 +34,8 @@ export class AdmissionControl {
   readonly #serviceMs: Float64Array;
   readonly #servedAtMs = new Float64Array(rungs.length);
   inFlight = 0;
+  /** What lookups took lately: time off the deadline, but no cost of a rung. */
+  #lookupMs = 0;
 
   constructor(limits: AdmissionLimits) {
     this.#limits = limits;
@@ -48,21 +51,28 @@ export class AdmissionControl {
   /** `headWaitMs` = predicted wait for a scoring thread; `leftMs` = what is left until the deadline. */
   admit(leftMs: number, headWaitMs: number, nowMs: number, tier: ValueTier = 'standard'): Admission {
     if (this.isFull) return 'IN_FLIGHT_FULL';
+    // A lookup is cut off at a third of what is left: see user-lookup.ts.
+    const leftForRungMs = leftMs - Math.min(this.#lookupMs, leftMs * lookupShareMax);
     for (let rung = startRungAt(this.ladder.levelIndex, tier); rung >= 0; rung = cheaperRung[rung]!) {
       const usesHead = rungs[rung]!.scorer === 'head';
       const waitMs = usesHead ? headWaitMs : 0;
       const finishMs = waitMs + this.serviceMsOf(rung, nowMs);
-      if (finishMs <= leftMs && (!usesHead || finishMs <= this.#limits.mlBudgetMs)) return { rung };
+      if (finishMs <= leftForRungMs && (!usesHead || finishMs <= this.#limits.mlBudgetMs)) return { rung };
     }
     return 'TOO_LATE';
   }
 
-  /** Tells what a request on a rung took from arrival to answer, without the wait for a scoring thread. */
+  /** Tells what a request on a rung took from arrival to answer, without the wait for a scoring thread and for stores. */
   served(rung: number, serviceMs: number, nowMs: number): void {
     if (!(serviceMs >= 0)) return;
     const known = this.serviceMsOf(rung, nowMs);
     this.#serviceMs[rung] = known + (Math.min(serviceMs, serviceMsMax) - known) * costMemory;
     this.#servedAtMs[rung] = nowMs;
+  }
+
+  /** Tells what a request's lookup took, its stores included. */
+  lookedUp(lookupMs: number): void {
+    this.#lookupMs += (lookupMs - this.#lookupMs) * costMemory;
   }
 
   /** What a rung costs, as far as is known: the longer it has not been served, the less its last bad time counts. */

@@ -73,7 +73,7 @@ export class AuctionFlow {
   }
 
   run(flight: Flight, request: BidRequest): void {
-    const { caps, users, userEvents, now } = this.#context;
+    const { caps, users, now } = this.#context;
     const model = this.#context.model();
     this.#models.set(flight, model);
     flight.request = request;
@@ -81,10 +81,7 @@ export class AuctionFlow {
       const startedMs = now();
       flight.lookupStartedMs = startedMs;
       if (request.user.key !== '') caps.lookup(flight, startedMs);
-      const isKnown = users.begin(flight, request, model, startedMs, this.#known);
-      // After the lookup has been sent: a query counts from the user's next request on.
-      if (request.place.search !== '') userEvents.queried(request, flight.userHashHigh, flight.userHashLow, startedMs);
-      if (isKnown) this.#goOn(flight, model);
+      if (users.begin(flight, request, model, startedMs, this.#arrived)) this.#goOn(flight, model);
     } catch (error) {
       this.#forget(flight);
       throw error;
@@ -92,7 +89,7 @@ export class AuctionFlow {
   }
 
   /** The stores have answered, or the time for them is over. */
-  readonly #known = (flight: Flight): void => {
+  readonly #arrived = (flight: Flight): void => {
     try {
       this.#goOn(flight, this.#models.get(flight)!);
     } catch (error) {
@@ -103,11 +100,16 @@ export class AuctionFlow {
 
   /** From "who is it" to the scoring threads, or to the end on a rung without them. */
   #goOn(flight: Flight, model: ServingModel): void {
-    const { telemetry, now } = this.#context;
+    const { telemetry, users, userEvents, now } = this.#context;
     const { draft } = flight;
     const request = flight.request!;
+    users.take(flight, request, model);
     const knownMs = now();
-    recordStage(telemetry, draft, 'lookup', knownMs - flight.lookupStartedMs);
+    flight.lookupMs = knownMs - flight.lookupStartedMs;
+    recordStage(telemetry, draft, 'lookup', flight.lookupMs);
+    // After the lookup: a query counts from the user's next request on. A prediction is nobody's visit.
+    if (request.place.search !== '' && draft.surface !== surfaceNumbers.predict)
+      userEvents.queried(request, flight.userHashHigh, flight.userHashLow, knownMs);
     this.#whatCouldBeShown(flight, request, model, knownMs);
     recordStage(telemetry, draft, 'retrieve', now() - knownMs);
     const isForHead = draft.candidateCount > 0 && rungs[flight.rung]!.scorer === 'head';

@@ -5,3 +5,6 @@
 export function answerDeadlineMs(arrivalMs: number, tmaxMs: number, safetyMs: number): number {
   return arrivalMs + Math.max(0, tmaxMs - safetyMs);
 }
+
+/** A lookup gets a third of what is left of the deadline at most: two thirds of the work come after it. */
+export const lookupShareMax = 1 / 3;

@@ -208,7 +208,8 @@ export class FlightDesk {
     const { admission, flights } = this.#context;
     // Who fell to a cheaper rung on the way says nothing about the cost of either.
     if (flight.rung === flight.entryRung)
-      admission.served(flight.rung, nowMs - flight.startedMs - flight.queueWaitMs, nowMs);
+      admission.served(flight.rung, nowMs - flight.startedMs - flight.queueWaitMs - flight.lookupMs, nowMs);
+    admission.lookedUp(flight.lookupMs);
     this.#tellLadder(flight, nowMs);
     admission.inFlight--;
     // Still awaited by a scoring slot: it cannot be lent again.

@@ -81,6 +81,8 @@ export class Flight implements CrossFacts {
   submittedMs = 0;
   /** When it began to ask who its user is. */
   lookupStartedMs = 0;
+  /** What that took, the wait for stores included. */
+  lookupMs = 0;
   /** When the handler took it up, and what it then waited for a scoring thread. */
   startedMs = 0;
   queueWaitMs = 0;
@@ -99,6 +101,7 @@ export class Flight implements CrossFacts {
     this.request = undefined;
     this.rung = 0;
     this.userRow = 0;
+    this.lookupMs = 0;
     this.lost = 0;
     this.headPass = noPass;
     this.isLetDown = false;

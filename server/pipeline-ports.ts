@@ -31,14 +31,19 @@ export type ScoringOutcome = 'SCORED' | 'TOO_LATE' | 'FAILED';
 
 /** Who is it: one lookup in process and stores. See user-lookup.ts. */
 export type UsersPort = {
-  /** Fills the flight with what is known of its user. False: that is not all yet, and `known` is called, once, when it is. */
+  /**
+   * Fills the flight with what the process knows of its user, and asks the stores for the rest. False: `arrived` is called, once, when
+   * they have answered or their time is over. Either way `take` comes next.
+   */
   begin(
     flight: Flight,
     request: BidRequest,
     model: ServingModel,
     nowMs: number,
-    known: (flight: Flight) => void,
+    arrived: (flight: Flight) => void,
   ): boolean;
+  /** What the stores said becomes part of the flight, and what was lost is noted. */
+  take(flight: Flight, request: BidRequest, model: ServingModel): void;
 };
 
 /** The users that the process itself knows. */

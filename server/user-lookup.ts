@@ -2,6 +2,7 @@ import { type LookupTicket, outcomeNumbers, sourceNumbers, unknownAge } from '#e
 import { decodeUserProfile } from '#embeddings/users/user-profile.ts';
 import { userStateInto, userStateNames, UserWindow } from '#embeddings/users/user-window.ts';
 import type { BidRequest } from './bid-request.ts';
+import { lookupShareMax } from './deadline.ts';
 import type { Flight } from './flight.ts';
 import type { ServingModel, UsersPort } from './pipeline-ports.ts';
 import { lossBits } from './rung-after.ts';
@@ -31,8 +32,6 @@ const lossOf: Readonly<Record<number, number>> = {
 const unknownUserRow = 0;
 const noRow = 0xffff_ffff;
 const noSegments: readonly string[] = [];
-/** A lookup gets a third of what is left of the deadline at most: two thirds of the work come after it. */
-const deadlineShare = 1 / 3;
 
 /**
  * Who is it: one lookup for everything a request wants to know of its user. Whoever is in the process's own table needs the
@@ -53,7 +52,7 @@ export class UserLookup implements UsersPort {
     request: BidRequest,
     model: ServingModel,
     nowMs: number,
-    known: (flight: Flight) => void,
+    arrived: (flight: Flight) => void,
   ): boolean {
     const { key } = request.user;
     const { draft, ticket } = flight;
@@ -79,31 +78,28 @@ export class UserLookup implements UsersPort {
     }
     ticket.ask(userTables.window, windowKey(flight.userHashHigh, flight.userHashLow));
     const { lookup, lookupMs } = this.#context;
-    const cutoffMs = nowMs + Math.max(0, Math.min(lookupMs, (flight.deadlineMs - nowMs) * deadlineShare));
-    const isComplete = lookup.begin(ticket, cutoffMs, () => {
-      this.#take(flight, request, model);
-      known(flight);
-    });
-    if (isComplete) this.#take(flight, request, model);
-    return isComplete;
+    const cutoffMs = nowMs + Math.max(0, Math.min(lookupMs, (flight.deadlineMs - nowMs) * lookupShareMax));
+    return lookup.begin(ticket, cutoffMs, () => arrived(flight));
   }
 
-  #take(flight: Flight, request: BidRequest, model: ServingModel): void {
+  take(flight: Flight, request: BidRequest, model: ServingModel): void {
     const { draft, ticket } = flight;
+    if (ticket.count === 0) return;
     this.#window.clear();
+    let hasOwnVector = false;
     for (let place = 0; place < ticket.count; place++) {
       const table = ticket.tables[place]!;
       const outcome = ticket.outcomes[place]!;
       const value = outcome === outcomeNumbers.found ? ticket.values[place] : undefined;
       const isSound = value === undefined || this.#use(table, value, flight, request, model);
+      if (table === userTables.embedding && value !== undefined && isSound) hasOwnVector = true;
       // A window says by its events how old it is.
       const ageMs = table === userTables.window ? this.#windowAgeMs() : ticket.ageMs[place]!;
       draft.noteLookup(table, isSound ? outcome : outcomeNumbers.invalid, ticket.sources[place]!, ageMs);
       if (outcome === outcomeNumbers.late || outcome === outcomeNumbers.failed) flight.lost |= lossOf[table]!;
     }
     // In place of a lost profile only the user's own vector can say who it is.
-    if ((flight.lost & lossBits.profile) !== 0 && flight.userVector !== flight.ownVector)
-      flight.lost |= lossBits.vector;
+    if ((flight.lost & lossBits.profile) !== 0 && !hasOwnVector) flight.lost |= lossBits.vector;
     draft.userIds.set(flight.userIds);
     draft.userIdCount = model.users.idsPerUser;
   }

@@ -31,6 +31,19 @@ test('learns what a rung costs', () => {
   expect(admission.admit(100, 0, 0)).toEqual({ rung: 1 });
 });
 
+test('the wait for stores takes time from the deadline, and is no cost of a rung', () => {
+  const admission = new AdmissionControl(limits);
+  for (let request = 0; request < 1000; request++) {
+    admission.served(0, 1, 0);
+    admission.lookedUp(12);
+  }
+  // More than the whole budget of the model, and yet nothing is wrong with the model.
+  expect(admission.admit(100, 0, 0)).toEqual({ rung: 0 });
+  expect(admission.admit(13.5, 0, 0)).toEqual({ rung: 0 });
+  // Of 1.2 ms a lookup takes a third at most, which leaves too little for the head and enough for half of it.
+  expect(admission.admit(1.2, 0, 0)).toEqual({ rung: 1 });
+});
+
 test('a rung that was slow once and is no longer served gets another chance', () => {
   const admission = new AdmissionControl(limits);
   for (let request = 0; request < 1000; request++) admission.served(0, 40, 0);

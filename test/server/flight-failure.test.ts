@@ -1,4 +1,6 @@
 import { afterEach, expect, test, vi } from 'vitest';
+import { TargetingIndex } from '#auction/targeting-index.ts';
+import { UserWindow } from '#embeddings/users/user-window.ts';
 import { Edge, type EdgeOptions } from '../support/edge.ts';
 import { catalogOf } from '../support/small-catalog.ts';
 
@@ -30,6 +32,27 @@ test.each([
   broken.mockRestore();
   expect((await edge.post(path, body)).status).toBe(200);
 });
+
+test.each([
+  ['while what the stores said is taken', UserWindow.prototype, 'clear'],
+  ['while what could be shown is found', TargetingIndex.prototype, 'begin'],
+] as const)(
+  'a bug met %s, long after the handler returned, costs that request a 500 and nothing else',
+  async (_, on, name) => {
+    const edge = await start();
+    const read = edge.store.read.bind(edge.store);
+    vi.spyOn(edge.store, 'read').mockImplementation((...words) => Promise.resolve(read(...words)) as never);
+    const broken = vi.spyOn(on as UserWindow, name as 'clear').mockImplementation(() => {
+      throw new Error('broken on purpose');
+    });
+    const known = { ...bid, user: { id: 'u1' } };
+    for (let round = 0; round < 3; round++) expect((await edge.post('/openrtb2/bid', known)).status).toBe(500);
+    broken.mockRestore();
+    expect(edge.errors.splice(0).map(String)).toEqual(Array.from({ length: 3 }, () => 'Error: broken on purpose'));
+    expect([edge.admission.inFlight, edge.records.length]).toEqual([0, 0]);
+    expect((await edge.post('/openrtb2/bid', known)).status).toBe(200);
+  },
+);
 
 /** Of two advertisers, since one may win only one place of a page. */
 const two = catalogOf(

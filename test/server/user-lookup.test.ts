@@ -80,7 +80,11 @@ function look(key: string, answers: Answers, deadlineMs = nowMs + 100, serving =
     windowCountMax: 50,
     windowMs: 86_400_000,
   });
-  const isKnown = users.begin(flight, request, serving, nowMs, () => knownCount++);
+  const isKnown = users.begin(flight, request, serving, nowMs, () => {
+    knownCount++;
+    users.take(flight, request, serving);
+  });
+  if (isKnown) users.take(flight, request, serving);
   return { flight, isKnown, knownCount: () => knownCount };
 }
 
@@ -111,6 +115,13 @@ test('a table of int8 fills the numbers of the flight, whose own they are', () =
   const { flight } = look('hot', new Answers({}), nowMs + 100, { ...model, users: int8 });
   expect(flight.userVector).toBe(flight.ownVector);
   expect(flight.userVector[63]).toBe(4);
+});
+
+test('nobody has a vector of his own just because a table of int8 filled the numbers of the flight', () => {
+  const int8 = { ...model.users, vectorOf: (row: number, own: Float32Array) => own.fill(row + 3) };
+  const answers = new Answers({ [userTables.profile]: { outcome: 'failed' } });
+  const { flight } = look('stranger', answers, nowMs + 100, { ...model, users: int8 });
+  expect(flight.lost).toBe(lossBits.profile | lossBits.vector);
 });
 
 test('who is in the process needs the stores for the window alone', () => {

@@ -99,7 +99,7 @@ export class LadderMarket {
       retrieval,
       candidates: new CandidateStage(catalog, retrieval, auction, 2000),
       caps: { lookup: () => {} },
-      users: { begin: (flight, request) => this.#tellUser(flight, request, users) },
+      users: { begin: (flight, request) => this.#tellUser(flight, request, users), take: () => {} },
       userEvents: { queried: () => {} },
       scoring,
       rating: new CandidateRating({

@@ -16,7 +16,7 @@ import { startAdminServer } from './admin-server.ts';
 import { CatalogChanges } from './catalog-changes.ts';
 import { type CatalogJournal, type JournaledChange, restoreChanges } from './catalog-journal.ts';
 import { ClickRatesFile } from './click-rates-file.ts';
-import type { Config } from './config.ts';
+import { type Config, settings } from './config.ts';
 import { loadNoticeKey, loadOrCreateToken } from './key-files.ts';
 import { freePort } from './listen-address.ts';
 import { type ActiveModel, ModelManager, type OnProgress } from './model-manager.ts';
@@ -65,6 +65,10 @@ export async function startPod(config: Config, files: PodFiles, hooks: PodHooks)
   mkdirSync(config.dataDir, { recursive: true });
   const startedMs = monotonicNowMs();
   await checkStores(config, hooks.log);
+  if (!config.storeRealtime.startsWith('local:') && config.noticeKeyFile === '')
+    hooks.log(
+      `${settings.storeRealtime.env} is shared, but this pod has a notice key of its own: no other will know its users' windows. Set ${settings.noticeKeyFile.env}.`,
+    );
   const catalogFile = readCatalogFile(files.catalog, (done, total) => hooks.onProgress(done, total, 'catalog'));
   if (catalogFile.kind === 'problems') {
     const list = catalogFile.problems.map(({ path, message }) => `\n  ${path}: ${message}`).join('');

@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
-import type { UserProfile } from '#embeddings/users/user-profile.ts';
+import { type UserProfile, userProfileProblem } from '#embeddings/users/user-profile.ts';
 
 /** One profile of the users file: {"id","age","gender","segments"}, one JSON object a line. */
 export type Profile = UserProfile & { readonly id: string };
@@ -9,6 +9,8 @@ export type Profile = UserProfile & { readonly id: string };
 const problemCountMax = 50;
 /** 64 bytes an id, 200 segments: longer lines are no profiles. */
 const lineCharsMax = 65_536;
+/** Users among whom repetitions are found: a Set ends at 16.7 million, and the stores take the last of two anyway. */
+const repetitionsSeenMax = 8_000_000;
 /** Longest key that a request may bring: see openrtb-privacy.ts. */
 const idCharsMax = 512;
 
@@ -21,6 +23,7 @@ export async function* usersOf(path: string, countMax = Number.POSITIVE_INFINITY
   let problemCount = 0;
   const seen = new Set<string>();
   let lineNumber = 0;
+  let count = 0;
   if (countMax > 0) {
     for await (const line of createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY })) {
       lineNumber++;
@@ -32,9 +35,9 @@ export async function* usersOf(path: string, countMax = Number.POSITIVE_INFINITY
         if (problems.length < problemCountMax) problems.push(`line ${lineNumber}: ${why}`);
         continue;
       }
-      seen.add(profile.id);
+      if (seen.size < repetitionsSeenMax) seen.add(profile.id);
       yield profile;
-      if (seen.size >= countMax) break;
+      if (++count >= countMax) break;
     }
   }
   if (problemCount > 0) throw new Error(`${path} has ${problemCount} bad lines:\n${problems.join('\n')}`);
@@ -57,5 +60,6 @@ function parseProfile(line: string): Profile | string {
   if (segments !== undefined && !(Array.isArray(segments) && segments.every((each) => typeof each === 'string'))) {
     return 'segments must be a list of texts';
   }
-  return { id, age: age ?? '', gender: gender ?? '', segments: segments ?? [] };
+  const profile = { id, age: age ?? '', gender: gender ?? '', segments: segments ?? [] };
+  return userProfileProblem(profile) ?? profile;
 }

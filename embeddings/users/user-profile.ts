@@ -7,17 +7,19 @@ const wordBytesMax = 255;
 /** Age, gender and 200 segments: longer lists are no profiles. */
 const wordCountMax = 202;
 
-/** Every word as `[u8 bytes][UTF-8]`: age, gender, then the segments. Throws RangeError for a word beyond 255 bytes or too many. */
-export function encodeUserProfile({ age, gender, segments }: UserProfile): Buffer {
-  const words = [age, gender, ...segments].map((word) => Buffer.from(word));
-  if (words.length > wordCountMax) throw new RangeError(`${segments.length} segments are more than a profile holds`);
-  const parts: Buffer[] = [];
-  for (const word of words) {
-    if (word.length > wordBytesMax)
-      throw new RangeError(`a word of ${word.length} bytes is longer than a profile holds`);
-    parts.push(Buffer.of(word.length), word);
-  }
-  return Buffer.concat(parts);
+/** Why a profile cannot be kept, or undefined. */
+export function userProfileProblem({ age, gender, segments }: UserProfile): string | undefined {
+  if (segments.length + 2 > wordCountMax) return `may have ${wordCountMax - 2} segments`;
+  const isTooLong = [age, gender, ...segments].some((word) => Buffer.byteLength(word) > wordBytesMax);
+  return isTooLong ? `a word may have ${wordBytesMax} bytes` : undefined;
+}
+
+/** Every word as `[u8 bytes][UTF-8]`: age, gender, then the segments. Throws RangeError for a profile with a `userProfileProblem`. */
+export function encodeUserProfile(profile: UserProfile): Buffer {
+  const problem = userProfileProblem(profile);
+  if (problem !== undefined) throw new RangeError(problem);
+  const words = [profile.age, profile.gender, ...profile.segments].map((word) => Buffer.from(word));
+  return Buffer.concat(words.flatMap((word) => [Buffer.of(word.length), word]));
 }
 
 /** The profile in a payload; undefined for bytes that are none. */

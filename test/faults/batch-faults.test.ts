@@ -28,7 +28,7 @@ describe.skipIf(memcached === undefined)('profiles in Memcached', () => {
   });
 
   test(
-    'both servers are gone: default features and the light ranker until they are back',
+    'both servers are gone: users are seen by their vectors alone until they are back',
     async () => {
       await expectServiceThrough({
         pod,
@@ -39,21 +39,21 @@ describe.skipIf(memcached === undefined)('profiles in Memcached', () => {
         mend: async () => {
           for (const { process } of servers) await process.startAgain();
         },
-        rungs: { 'default-features': 0.9, full: 0 },
+        rungs: { 'vector-only': 0.9, full: 0 },
       });
     },
     drillMsMax,
   );
 
   test(
-    'one of two hangs and wakes: its users get default features, the others full service',
+    'one of two hangs and wakes: its users are seen by their vectors alone, the others get full service',
     async () => {
       await expectServiceThrough({
         pod,
         fault: async () => servers[0]!.process.stop(),
         faultMs: 5000,
         mend: async () => servers[0]!.process.resume(),
-        rungs: { 'default-features': 0.15, full: 0.15 },
+        rungs: { 'vector-only': 0.15, full: 0.15 },
       });
     },
     drillMsMax,
@@ -80,7 +80,7 @@ describe.skipIf(emulator === undefined)('profiles in Bigtable', () => {
   });
 
   test(
-    'the network to it is slow, cut, half open and full of garbage: default features until it is well',
+    'the network to it is slow, cut, half open and full of garbage: vectors alone until it is well',
     async () => {
       let network: Promise<void> | undefined;
       await expectServiceThrough({
@@ -95,7 +95,7 @@ describe.skipIf(emulator === undefined)('profiles in Bigtable', () => {
           proxy.isSilent = false;
           proxy.cut();
         },
-        rungs: { 'default-features': 0.9, full: 0 },
+        rungs: { 'vector-only': 0.9, full: 0 },
       });
     },
     drillMsMax,

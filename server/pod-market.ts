@@ -39,8 +39,11 @@ const decayEveryMs = 3_600_000;
 const lineItemIdBytes = idCharsMax;
 /** Rows of withdrawn ads are given to new ads this long after: no request that could see them is under way any more. */
 const reclaimMsMin = 60_000;
-/** Counts of an ad outlive it, and conversions are counted beside clicks, so there is room for more than are on sale. 24 bytes each. */
-const countRoom = 2;
+/**
+ * Counts of an ad outlive it, and those that were clicked have another for conversions, so there is room for more than are on sale. 24
+ * bytes each, up to the next power of two: twice the ads would be 100 MB for a million where this is 50.
+ */
+const countRoom = 1.5;
 const siteCountMax = 16_384;
 const pairCountMax = 262_144;
 

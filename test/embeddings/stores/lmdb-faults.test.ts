@@ -4,6 +4,7 @@ import {
   closeSync,
   mkdirSync,
   mkdtempSync,
+  open as openFile,
   openSync,
   readFileSync,
   rmSync,
@@ -11,10 +12,11 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs';
-import { open as openFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as pause } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { LmdbStore } from '#embeddings/stores/lmdb-store.ts';
@@ -362,14 +364,41 @@ test.skipIf(process.platform === 'win32')(
   },
 );
 
+test.skipIf(process.platform === 'win32')(
+  'a read that took too long harms none that shares its prefetch, though its caller uses his array of keys again',
+  { timeout: 60_000 },
+  async () => {
+    const store = open({ memoryBytesMax: 0, limits: { readMsMax: 3000 } });
+    const [first, overdue, late] = ['first', 'overdue', 'late'].map((name) => Buffer.from(name));
+    await store.write([first!, overdue!, late!].map((key) => ({ key, value: key })));
+    // Between the two the first prefetch, behind them the one of all that came meanwhile.
+    const release = holdFileThreads('one');
+    const alone = valuesOf(store, [first!]);
+    const releaseAgain = holdFileThreads('two');
+    const keys = [overdue!];
+    const givenUp = Promise.resolve(store.read(0, 0, keys)).catch((error: { code: string }) => {
+      keys.length = 0;
+      return error.code;
+    });
+    await pause(2000);
+    const together = valuesOf(store, [late!]);
+    await release();
+    expectSame(await alone, [first]);
+    expect(await givenUp).toBe('STORE_TIMEOUT');
+    await releaseAgain();
+    expectSame(await together, [late]);
+    await store.close();
+  },
+);
+
 /** Every thread that waits for files in this process now waits: each opens a pipe that nobody writes into. */
-function holdFileThreads(): () => Promise<void> {
-  const pipe = join(folder, 'pipe');
+function holdFileThreads(name = 'pipe'): () => Promise<void> {
+  const pipe = join(folder, name);
   execFileSync('mkfifo', [pipe]);
-  const openings = Array.from({ length: 16 }, () => openFile(pipe, 'r'));
+  const openings = Array.from({ length: 16 }, () => promisify(openFile)(pipe, 'r'));
   return async () => {
     const other = openSync(pipe, 'r+');
-    for (const opening of openings) await (await opening).close();
+    for (const opened of await Promise.all(openings)) closeSync(opened);
     closeSync(other);
   };
 }

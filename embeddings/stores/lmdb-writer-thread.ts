@@ -21,6 +21,13 @@ const sweepWhenFullMs = 10;
 const transactionFlags = 0x10003 as TransactionFlags;
 
 type Write = Extract<LmdbRequest, { kind: 'write' }>;
+type Unpacked = {
+  readonly id: number;
+  readonly nowMs: number;
+  readonly operations: readonly LmdbOperation[];
+  /** Nothing of it takes room. */
+  readonly isRemoval: boolean;
+};
 
 /**
  * Writes, scans and sweeps beside the thread that serves: whatever waits for the disk or for another writer's lock waits here. Writes that
@@ -70,22 +77,41 @@ class LmdbWriterThread {
         bytes += next.message.operations.length;
       } else other = next.message;
     }
-    let fault: string | undefined;
-    try {
-      this.#write(batch);
-    } catch (error) {
-      fault = (error as Error).message;
-    }
-    for (const { id } of batch)
-      this.#answer(fault === undefined ? { id, kind: 'done' } : { id, kind: 'failed', detail: fault });
+    this.#writeAndAnswer(batch);
     return other;
   }
 
-  #write(batch: readonly Write[]): void {
-    const operations = batch.flatMap((each) => [...unpacked(bufferOf(each.operations))]);
-    const { nowMs } = batch.at(-1)!;
-    this.#refuseIfFull(operations);
+  /** Where the store or its disk is full, what removes is carried out and only the rest is refused: else nobody could make room. */
+  #writeAndAnswer(batch: readonly Write[]): void {
+    const writes = batch.map(({ id, nowMs, operations }): Unpacked => {
+      const each = [...unpacked(bufferOf(operations))];
+      return { id, nowMs, operations: each, isRemoval: each.every(({ kind }) => kind === 'remove') };
+    });
+    const removals = writes.filter(({ isRemoval }) => isRemoval);
+    const isMixed = removals.length > 0 && removals.length < writes.length;
+    const fault = this.#tryToWrite(writes);
+    const faultOfRemovals = fault !== undefined && isMixed ? this.#tryToWrite(removals) : fault;
+    for (const { id, isRemoval } of writes) {
+      const detail = isRemoval ? faultOfRemovals : fault;
+      this.#answer(detail === undefined ? { id, kind: 'done' } : { id, kind: 'failed', detail });
+    }
+  }
+
+  /** What went wrong, and then nothing of it was written. */
+  #tryToWrite(writes: readonly Unpacked[]): string | undefined {
+    try {
+      this.#write(writes);
+      return undefined;
+    } catch (error) {
+      return (error as Error).message;
+    }
+  }
+
+  #write(writes: readonly Unpacked[]): void {
+    const { nowMs } = writes.at(-1)!;
+    this.#refuseIfFull(writes);
     const { database } = this.#folder;
+    const operations = writes.flatMap((each) => each.operations);
     database.transactionSync(() => {
       for (const each of operations) {
         if (each.kind === 'remove') database.removeSync(each.key);
@@ -106,10 +132,10 @@ class LmdbWriterThread {
   }
 
   /** Removing must go on working. */
-  #refuseIfFull(operations: readonly LmdbOperation[]): void {
+  #refuseIfFull(writes: readonly Unpacked[]): void {
     this.#folder.refresh();
     this.#full = this.#folder.liveBytes() >= this.#bytesMax;
-    if (!this.#full || operations.every(({ kind }) => kind === 'remove')) return;
+    if (!this.#full || writes.every(({ isRemoval }) => isRemoval)) return;
     if (this.#sweeps) this.#sweepLater(sweepWhenFullMs);
     throw new Error(`it is full: ${this.#bytesMax} bytes are the limit it was given`);
   }

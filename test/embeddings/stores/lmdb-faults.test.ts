@@ -247,6 +247,30 @@ test(
   },
 );
 
+test('a full store removes also what comes together with writes that it refuses', { timeout: 60_000 }, async () => {
+  const store = open({ bytesMax: 1 << 20, memoryBytesMax: 0 });
+  const entry = (name: string) => ({ key: Buffer.from(name), value: Buffer.alloc(4000, 'v') });
+  const names = Array.from({ length: 400 }, (_, index) => `n${index}`);
+  await store.write(names.map(entry));
+  const { child, lines } = startChild('hold', folder);
+  await lines[Symbol.asyncIterator]().next();
+  // The first waits for the lock alone; the others gather behind it and share a transaction.
+  const first = store.remove([Buffer.from('n0')]);
+  const outcomes = Promise.allSettled([
+    store.write([entry('new')]),
+    store.remove([Buffer.from('n1'), Buffer.from('n2')]),
+    store.append(Buffer.from('list'), Buffer.from('one'), 5, hourMs),
+    store.remove([Buffer.from('n3')]),
+  ]);
+  child.stdin!.end('x');
+  await first;
+  expect((await outcomes).map(({ status }) => status)).toEqual(['rejected', 'fulfilled', 'rejected', 'fulfilled']);
+  const keys = ['n1', 'n2', 'n3', 'n4', 'new', 'list'].map((name) => Buffer.from(name));
+  const values = await valuesOf(store, keys);
+  expect(values.map((value) => value !== undefined)).toEqual([false, false, false, true, false, false]);
+  await store.close();
+});
+
 test.skipIf(process.platform !== 'linux')(
   'a full disk is told to whoever writes; what was taken is still read',
   { timeout: 60_000 },

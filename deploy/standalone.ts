@@ -13,6 +13,10 @@ type Environment = Readonly<Record<string, string | undefined>>;
 const defaultTraffic = 50;
 /** How often a server whose parent may have gone looks for it. */
 const parentCheckMs = 1000;
+/** What stopping may take beyond the time for owed answers: stores, threads, log and traffic driver have limits of their own below it. */
+const stopMsMax = 20_000;
+/** A signal that comes sooner is the first one again: Ctrl-C reaches the process from the terminal, and through npm once more. */
+const secondSignalMsMin = 1000;
 
 const log = (line: string): void => {
   process.stderr.write(`${new Date().toISOString()} ${line}\n`);
@@ -73,33 +77,57 @@ type Hooks = {
 
 /**
  * Starts a pod, says so, and resolves when it has been stopped: with 0 when a signal (or the end of the parent) asked for it, with 1
- * when the pod could not serve any longer, so that whoever watches the process starts another.
+ * when the pod could not serve any longer, so that whoever watches the process starts another. Where a part of the pod does not end
+ * (a thread in a disk or a lock that hangs), it ends the process itself.
  */
 async function run(config: Config, env: Environment, files: PodFiles, hooks: Hooks): Promise<number> {
   for (const name of unknownSettings(env)) log(`${name} is set, but no setting has that name`);
   const stop = untilAskedToStop();
-  const pod = await startPod(config, files, { log, onProgress: hooks.progress.update });
-  process.stdout.write(`gavelin ready bid=${pod.bidUrl} admin=${pod.adminUrl}\n`);
-  process.stdout.write(`dashboard: ${pod.adminUrl}/#token=${pod.adminToken}\n`);
-  hooks.onReady(pod.bidPort);
-  const ending = await Promise.race([
-    stop.then((reason) => ({ reason, status: 0 })),
-    pod.failed.then((reason) => ({ reason, status: 1 })),
-  ]);
-  log(`stopping: ${ending.reason}`);
-  await hooks.onStop();
-  await pod.stop();
-  log('stopped');
-  return ending.status;
+  let hanging: string | undefined;
+  const onHang = (reason: string): void => {
+    hanging = reason;
+  };
+  try {
+    const pod = await startPod(config, files, { log, onProgress: hooks.progress.update, onHang });
+    process.stdout.write(`gavelin ready bid=${pod.bidUrl} admin=${pod.adminUrl}\n`);
+    process.stdout.write(`dashboard: ${pod.adminUrl}/#token=${pod.adminToken}\n`);
+    hooks.onReady(pod.bidPort);
+    const ending = await Promise.race([
+      stop.then((reason) => ({ reason, status: 0 })),
+      pod.failed.then((reason) => ({ reason, status: 1 })),
+    ]);
+    log(`stopping: ${ending.reason}`);
+    const lastResort = setTimeout(() => killSelf('stopping took too long'), config.drainMs + stopMsMax);
+    await hooks.onStop();
+    await pod.stop();
+    clearTimeout(lastResort);
+    log('stopped');
+    if (hanging !== undefined) killSelf(hanging);
+    return ending.status;
+  } catch (error) {
+    if (hanging !== undefined) {
+      log(error instanceof Error ? error.message : String(error));
+      killSelf(hanging);
+    }
+    throw error;
+  }
+}
+
+/** Where `process.exit` may not return, because it waits for every thread. The log on disk is whole after it, as after any kill. */
+function killSelf(reason: string): void {
+  log(`the process is killed: ${reason}`);
+  process.kill(process.pid, 'SIGKILL');
 }
 
 /** Resolves with the reason. A second signal ends the process at once. */
 function untilAskedToStop(): Promise<string> {
   return new Promise((settle) => {
+    let firstMs: number | undefined;
     for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
-      process.once(signal, () => {
-        settle(signal);
-        process.on(signal, () => process.exit(1));
+      process.on(signal, () => {
+        firstMs ??= performance.now();
+        if (performance.now() - firstMs < secondSignalMsMin) settle(signal);
+        else killSelf('a second signal');
       });
     }
     // npm may be killed without passing it on: then this process has another parent.

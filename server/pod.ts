@@ -46,6 +46,8 @@ export type PodFiles = {
 export type PodHooks = {
   readonly log: (line: string) => void;
   readonly onProgress: OnProgress;
+  /** A thread hangs in a disk or a lock and does not end: `process.exit` would wait for it, so the process has to be killed. */
+  readonly onHang: (reason: string) => void;
 };
 
 const tickMs = 1000;
@@ -163,6 +165,7 @@ export class RunningPod {
   readonly #journal: CatalogJournal;
   readonly #changes: CatalogChanges;
   readonly #log: (line: string) => void;
+  readonly #onHang: (reason: string) => void;
   readonly #threads: ServingThreads;
   readonly #predictions = PredictionCache.allocate();
   readonly #clickRates: ClickRatesFile;
@@ -189,6 +192,7 @@ export class RunningPod {
     this.models = parts.models;
     this.startedMs = parts.startedMs;
     this.#log = parts.hooks.log;
+    this.#onHang = parts.hooks.onHang;
     const { market, eventLog, models } = parts;
     this.#changes = new CatalogChanges({
       journal: parts.journal,
@@ -399,7 +403,8 @@ export class RunningPod {
 
   async #close(drainMs: number): Promise<void> {
     this.#isReady = false;
-    await this.#threads.drain(drainMs);
+    const hanging = await this.#threads.drain(drainMs);
+    if (hanging > 0) this.#onHang(`serving threads that do not end: ${hanging}`);
     for (const timer of this.#timers) clearInterval(timer);
     await this.#admin?.close();
   }

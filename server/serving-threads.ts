@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import type { LookupStatus } from '#embeddings/lookup/lookup-status.ts';
+import { settledWithin } from '#embeddings/settled-within.ts';
 import type { RecentAuction } from './recent-auctions.ts';
 import type { ServedModelShared } from './served-model.ts';
 import type { ServingThreadData } from './serving-thread.ts';
@@ -30,6 +31,10 @@ export type FromServingThread =
 const listenMsMax = 30_000;
 /** How long a thread may take to use a new model: it must only finish what its event loop is at. */
 const takeModelMsMax = 5000;
+/** Beyond the time for owed answers: a thread closes its stores, each within a limit of its own. */
+const closeMsMax = 5000;
+/** A thread that is inside of a call that does not return (a disk, a lock) cannot be ended. */
+const terminateMsMax = 2000;
 
 /** What a thread says of its last second. */
 export type SecondOfThread = Extract<FromServingThread, { kind: 'second' }>;
@@ -94,19 +99,23 @@ export class ServingThreads {
       worker.postMessage({ kind: 'invalidate', table, keys } satisfies ToServingThread);
   }
 
-  /** Stops accepting, answers what is owed for at most `graceMs`, and ends the threads. */
-  async drain(graceMs: number): Promise<void> {
+  /**
+   * Stops accepting, answers what is owed for at most `graceMs`, and ends the threads. Resolves with the number of those that do not end:
+   * with one of them `process.exit` does not return either.
+   */
+  async drain(graceMs: number): Promise<number> {
     this.#isStopping = true;
-    await Promise.all(
+    const ended = await Promise.all(
       this.#workers.map(async (worker) => {
         // One that has ended already (its id is gone) has nothing to answer.
-        if (worker.threadId === -1) return;
-        const drained = reply(worker, 'drained', graceMs + 2000).catch(() => undefined);
+        if (worker.threadId === -1) return true;
+        const drained = reply(worker, 'drained', graceMs + closeMsMax).catch(() => undefined);
         worker.postMessage({ kind: 'drain', graceMs } satisfies ToServingThread);
         await drained;
-        await worker.terminate();
+        return settledWithin(worker.terminate(), terminateMsMax);
       }),
     );
+    return ended.filter((each) => !each).length;
   }
 }
 

@@ -1,5 +1,5 @@
-import { setTimeout as pause } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
+import { settledWithin } from '../settled-within.ts';
 import { checkFile, rememberClosed } from './lmdb-file.ts';
 import { expiryOfWrapped, LmdbFolder, valueOfWrapped } from './lmdb-folder.ts';
 import { type LmdbOperation, packed, unpacked } from './lmdb-operations.ts';
@@ -29,6 +29,8 @@ export type LmdbLimits = {
   readonly readCountMax: number;
   readonly writeMsMax: number;
   readonly writeCountMax: number;
+  /** What the disk or another process's lock holds up for longer is not waited for when the store is closed; it ends when it can. */
+  readonly closeMsMax: number;
   /**
    * A value in memory that is older than this is looked up again behind the answer that it still gives: another process may have
    * written it. Threads of one process know at once.
@@ -45,6 +47,7 @@ const defaultLimits: LmdbLimits = {
   readCountMax: 512,
   writeMsMax: 10_000,
   writeCountMax: 20_000,
+  closeMsMax: 3000,
   memoryMsMax: 1000,
   staleMsMax: 3_600_000,
   refreshCountMax: 8192,
@@ -226,12 +229,18 @@ export class LmdbStore implements AppendingStore, OrderedStore {
     this.#waiting = [];
     clearTimeout(this.#timer);
     this.#memory?.clear();
-    // A folder that is closed under a prefetch may hang its thread; one that a disk holds up is not waited for.
-    if (this.#touching.size > 0) await Promise.race([Promise.all(this.#touching), pause(this.#limits.readMsMax)]);
+    if (!(await settledWithin(this.#end(), this.#limits.closeMsMax))) this.#writer.abandon();
+  }
+
+  /**
+   * In this order: a folder that is closed under a prefetch may hang its thread; and whoever closes it as the last of a process waits for
+   * the disk, which is the writing thread's to do.
+   */
+  async #end(): Promise<void> {
+    await Promise.all(this.#touching);
+    await this.#folder?.close();
     await this.#writer.close();
-    if (this.#folder === undefined) return;
-    await this.#folder.close();
-    rememberClosed(this.#path);
+    if (this.#folder !== undefined) rememberClosed(this.#path);
   }
 
   #open(): void {

@@ -61,6 +61,14 @@ export class LmdbWriter {
     clearTimeout(this.#timer);
   }
 
+  /** Closes, and waits no longer: a thread inside of lmdb cannot be ended, but ends by itself once the disk or the lock lets it go. */
+  abandon(): void {
+    void this.close();
+    clearTimeout(this.#timer);
+    this.#rejectAll(new StoreError('STORE_CLOSED'));
+    this.#worker?.unref();
+  }
+
   #begin(): Worker {
     const worker = new Worker(new URL('lmdb-writer-thread.ts', import.meta.url), {
       workerData: this.#data,

@@ -31,7 +31,7 @@ test('a pod whose admin port is taken ends its threads and timers and gives its 
   const podFiles = { catalog: files.catalog, users: files.users, bundle, signingKey: join(dataDir, 'signing-key.pem') };
   const timersBefore = process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
   const threadsBefore = threadsAlive();
-  const hooks = { log: () => {}, onProgress: () => {} };
+  const hooks = { log: () => {}, onProgress: () => {}, onHang: () => {} };
   const start = (adminPort: number): ReturnType<typeof startPod> =>
     startPod(readConfig({ ...settings, GAVELIN_ADMIN_PORT: String(adminPort) }), podFiles, hooks);
   await expect(start(await takenPort())).rejects.toThrow(/EADDRINUSE/u);

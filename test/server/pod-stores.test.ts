@@ -1,3 +1,6 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type RedisServer, startRedis } from '../services/redis.ts';
 import { freePort } from '../services/server-process.ts';
@@ -116,6 +119,25 @@ test('embedded, the same window follows', async () => {
   const pod = await startSmallPod();
   await expectWindowFollows(pod);
   expect(await pod.stop()).toBe(0);
+});
+
+test('a lock that another process never lets go holds up no stop', { timeout: 120_000 }, async () => {
+  const pod = await startSmallPod({ env: { GAVELIN_DRAIN_MS: '500' } });
+  const holder = spawn(
+    process.execPath,
+    [join(import.meta.dirname, '../embeddings/stores/lmdb-child.ts'), 'hold', join(pod.dataDir, 'stores')],
+    { stdio: ['pipe', 'pipe', 'inherit'] },
+  );
+  try {
+    await once(holder.stdout, 'data');
+    const { clickUrl } = await bidAndExplain(pod, request('held', 'red shoes'));
+    // Its place in the user's window waits for the lock from now on.
+    await fetch(clickUrl, { redirect: 'manual' });
+    expect(await pod.stop()).toBe(null);
+    expect(pod.output).toMatch(/stopped\n.*the process is killed: serving threads that do not end: 1/u);
+  } finally {
+    holder.kill('SIGKILL');
+  }
 });
 
 test('a store that is not there stops the start by the name of its setting, unless a degraded start is asked for', async () => {

@@ -2,6 +2,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   closeSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   open as openFile,
@@ -37,7 +38,12 @@ afterEach(() => {
 
 const hourMs = 3_600_000;
 const open = (options: Partial<ConstructorParameters<typeof LmdbStore>[0]> = {}) =>
-  new LmdbStore({ path: folder, now: Date.now, ...options, limits: { readMsMax: 20_000, ...options.limits } });
+  new LmdbStore({
+    path: folder,
+    now: Date.now,
+    ...options,
+    limits: { readMsMax: 20_000, closeMsMax: 20_000, ...options.limits },
+  });
 
 function startChild(...args: string[]): { child: ChildProcess; lines: AsyncIterable<string> } {
   const child = spawn(process.execPath, [join(import.meta.dirname, 'lmdb-child.ts'), ...args], {
@@ -414,6 +420,41 @@ test.skipIf(process.platform === 'win32')(
     await store.close();
   },
 );
+
+test(
+  'closing waits for no lock that another process holds: what is under way is rejected',
+  { timeout: 60_000 },
+  async () => {
+    const store = open({ limits: { closeMsMax: 300 } });
+    const key = Buffer.from('k');
+    await store.write([{ key, value: Buffer.from('before') }]);
+    const { child, lines } = startChild('hold', folder);
+    const told = lines[Symbol.asyncIterator]();
+    await told.next();
+    const write = store.write([{ key, value: Buffer.from('late') }]).catch((error: { code: string }) => error.code);
+    const entries = store.scan(key, 10)[Symbol.asyncIterator]();
+    const scan = entries.next().catch((error: { code: string }) => error.code);
+    await store.close();
+    expect(await Promise.all([write, scan])).toEqual(['STORE_CLOSED', 'STORE_CLOSED']);
+    child.stdin!.end('x');
+    // The writing thread ends by itself now, and leaves the folder as it should be.
+    await until(() => existsSync(join(folder, 'closed')), 'the folder is closed in order');
+    const again = open();
+    await again.ready();
+    await again.close();
+  },
+);
+
+test.skipIf(process.platform === 'win32')('closing waits for no disk that hangs', { timeout: 60_000 }, async () => {
+  const store = open({ memoryBytesMax: 0, limits: { closeMsMax: 300 } });
+  await store.ready();
+  const release = holdFileThreads();
+  const read = Promise.resolve(store.read(0, 0, [Buffer.from('k')])).catch((error: { code: string }) => error.code);
+  await store.close();
+  expect(await read).toBe('STORE_CLOSED');
+  await release();
+  await until(() => existsSync(join(folder, 'closed')), 'the folder is closed in order');
+});
 
 /** Every thread that waits for files in this process now waits: each opens a pipe that nobody writes into. */
 function holdFileThreads(name = 'pipe'): () => Promise<void> {

@@ -11,7 +11,7 @@ const folder = mkdtempSync(join(tmpdir(), 'gavelin-lmdb-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 // A machine that has a second's work waiting is no fault of the store's.
-const limits = { readMsMax: 20_000 };
+const limits = { readMsMax: 20_000, closeMsMax: 20_000 };
 const build = () => new LmdbStore({ path: folder, now: Date.now, limits });
 keepsTheStoreContract('LmdbStore', build);
 keepsTheAppendingContract('LmdbStore', build);

@@ -322,9 +322,13 @@ const wrongPlaces = [
 /** What a node of a cluster says to who takes it for a Redis of its own. */
 const clusterTalk = ['MOVED', 'CROSSSLOT'];
 
-/** What the server itself said. Its words are kept: they name commands and slots, never a password. */
+/** A server that does not know a command repeats what came with it: passwords with AUTH, users' keys with a read. */
+const argumentsFollow = ', with args';
+
+/** What the server itself said, up to where it repeats arguments: the rest names commands and slots. */
 function replyFault(name: string, { message }: Error): StoreError {
-  const said = `${name} says: ${message}`;
+  const end = message.indexOf(argumentsFollow);
+  const said = `${name} says: ${end < 0 ? message : message.slice(0, end)}`;
   if (refusals.some((each) => message.startsWith(each))) return new StoreError('STORE_REFUSED', said);
   if (wrongPlaces.some((each) => message.startsWith(each))) return new StoreError('STORE_ADDRESS_INVALID', said);
   return new StoreError('STORE_FAULTY', said);

@@ -323,6 +323,43 @@ describe('a Redis that is none', () => {
     await ended(server);
   });
 
+  test('a server that repeats the arguments of a command it does not know: neither password nor key is passed on', async () => {
+    const { server, port } = await listening((socket) => {
+      socket.on('data', (data) => {
+        for (const [name = '', ...args] of commandsOf(data)) {
+          const quoted = args.map((each) => `'${each}' `).join('');
+          const isUnknown = ['HELLO', 'AUTH', 'MGET', 'SET'].includes(name.toUpperCase());
+          socket.write(
+            isUnknown ? `-ERR unknown command '${name}', with args beginning with: ${quoted}\r\n` : '+OK\r\n',
+          );
+        }
+      });
+    });
+    const node = { host: '127.0.0.1', port };
+    const key = Buffer.from('user:of-somebody');
+    const guarded = storeAt([node], { username: 'gavelin', password: 'opensesame' });
+    const open = storeAt([node]);
+    await until(
+      () =>
+        open.ready().then(
+          () => true,
+          () => false,
+        ),
+      'it takes our commands',
+    );
+    const faults = await Promise.all([
+      faultOf(() => guarded.ready()),
+      faultOf(() => open.read(0, 0, [key])),
+      faultOf(() => open.write([{ key, value: Buffer.from('of-somebody, too') }])),
+    ]);
+    for (const [index, { code, message }] of faults.entries()) {
+      expect([code, message]).toEqual(['STORE_FAULTY', expect.stringContaining(`127.0.0.1:${port} says: ERR unknown`)]);
+      expect(message).toMatch([/'auth'$/iu, /'mget'$/iu, /'set'$/iu][index]!);
+    }
+    await Promise.all([guarded.close(), open.close()]);
+    await ended(server);
+  });
+
   test('answers that mean nothing, after a good handshake, are STORE_FAULTY', async () => {
     const answers = ['+OK\r\n', '*1\r\n$1\r\nx\r\n', ':5\r\n', '$-1\r\n', '-ERR something\r\n', '*2\r\n:5\r\n$-1\r\n'];
     for (const answer of answers) {
@@ -357,6 +394,18 @@ function listening(welcome: (socket: Socket) => void): Promise<{ server: Server;
     server.once('error', reject);
     server.listen(0, '127.0.0.1', () => resolve({ server, port: (server.address() as { port: number }).port }));
   });
+}
+
+/** The commands in what a client sent: none of them is cut by the end of it. */
+function commandsOf(data: Buffer): string[][] {
+  const lines = data.toString('latin1').split('\r\n');
+  const commands: string[][] = [];
+  for (let at = 0; lines[at]?.startsWith('*') === true;) {
+    const count = Number(lines[at]!.slice(1));
+    commands.push(Array.from({ length: count }, (_, index) => lines[at + 2 * index + 2]!));
+    at += 2 * count + 1;
+  }
+  return commands;
 }
 
 function ended(server: Server): Promise<void> {

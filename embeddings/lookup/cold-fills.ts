@@ -14,6 +14,8 @@ export type ColdKey = {
   readonly hash: number;
   /** Of the key's stripe when it was found missing: an invalidation since then makes the answer worthless. */
   readonly generation: number;
+  /** The warm store has a value of another version: whoever reads that one shall find it, so nothing is written over it. */
+  readonly isForeign: boolean;
 };
 
 /** Told what the cold store has (undefined: nothing), so that the thread keeps it. `bytes` is a stored value. */
@@ -21,7 +23,8 @@ export type ColdAnswer = (cold: ColdKey, bytes: Buffer | undefined, nowMs: numbe
 
 /**
  * Asks cold stores for what warm ones do not have, behind the requests' backs: each key once at a time, in batches by shard, with a
- * bound on keys and calls. What is found goes into the warm store for a while, and so does the knowledge that nothing was.
+ * bound on keys and calls. What is found goes into the warm store for a while, and so does the knowledge that nothing was; what
+ * other versions wrote is left alone in both stores.
  */
 export class ColdFills {
   readonly #limits: LookupLimits;
@@ -57,7 +60,7 @@ export class ColdFills {
   }
 
   /** Remembers a key to ask for; `send` sends. `key` is copied. */
-  want(state: TableState, key: Buffer, hash: number, generation: number): void {
+  want(state: TableState, key: Buffer, hash: number, generation: number, isForeign: boolean): void {
     if (this.#isClosed) return;
     const name = nameOf(state, key);
     if (this.#known.has(name)) return;
@@ -67,7 +70,7 @@ export class ColdFills {
     }
     state.coldAsked += 1;
     this.#known.add(name);
-    this.#waiting.set(name, { state, key: Buffer.from(key), hash, generation });
+    this.#waiting.set(name, { state, key: Buffer.from(key), hash, generation, isForeign });
   }
 
   send(): void {
@@ -87,7 +90,12 @@ export class ColdFills {
     const batch: ColdKey[] = [];
     for (const [name, cold] of this.#waiting) {
       const itsStore = cold.state.table.cold!.store;
-      const itsShard = itsStore.shardOf(cold.key);
+      const itsShard = this.#shardOf(itsStore, cold);
+      if (itsShard < 0) {
+        this.#waiting.delete(name);
+        this.#known.delete(name);
+        continue;
+      }
       if (store === undefined) {
         store = itsStore;
         shard = itsShard;
@@ -110,6 +118,17 @@ export class ColdFills {
       .catch(this.#onError);
   }
 
+  /** −1 where a store cannot even say where a key lies: the keys behind it must not wait for that. */
+  #shardOf(store: KeyValueStore, { state, key }: ColdKey): number {
+    try {
+      return store.shardOf(key);
+    } catch (error) {
+      state.coldFailed += 1;
+      this.#onError(error);
+      return -1;
+    }
+  }
+
   async #fill(store: KeyValueStore, shard: number, batch: readonly ColdKey[]): Promise<void> {
     const values = await this.#read(store, shard, batch);
     if (values === undefined) {
@@ -119,22 +138,22 @@ export class ColdFills {
     const nowMs = this.#now();
     const writes = new Map<TableState, StoreEntry[]>();
     for (const [index, cold] of batch.entries()) {
-      const { state, hash, generation, key } = cold;
+      const { state, hash, generation, key, isForeign } = cold;
       // Somebody wrote it meanwhile: what the cold store said is older.
       if (state.generationOf(hash) !== generation) continue;
       const bytes = values[index];
       const condition = bytes === undefined ? 'KNOWN_ABSENT' : state.judge(bytes);
+      const isFound = condition === 'VALID';
+      if (isFound) state.coldFound += 1;
+      else if (condition === 'KNOWN_ABSENT') state.coldAbsent += 1;
+      else state.coldInvalid += 1;
+      this.#found(cold, isFound ? bytes : undefined, nowMs);
+      // Nothing that this version can read is not nothing: only this thread goes by it.
+      if (isForeign || !(isFound || condition === 'KNOWN_ABSENT')) continue;
       const { warmMs, absentMs } = state.table.cold!;
-      let entry: StoreEntry;
-      if (condition === 'VALID') {
-        state.coldFound += 1;
-        entry = { key, value: bytes!, ttlMs: warmMs };
-      } else {
-        if (condition === 'KNOWN_ABSENT') state.coldAbsent += 1;
-        else state.coldInvalid += 1;
-        entry = { key, value: storedAbsence(state.version, nowMs), ttlMs: absentMs };
-      }
-      this.#found(cold, condition === 'VALID' ? bytes : undefined, nowMs);
+      const entry = isFound
+        ? { key, value: bytes!, ttlMs: warmMs }
+        : { key, value: storedAbsence(state.version, nowMs), ttlMs: absentMs };
       const entries = writes.get(state);
       if (entries === undefined) writes.set(state, [entry]);
       else entries.push(entry);

@@ -218,8 +218,8 @@ export class Lookup {
       const state = this.#tables[call.tables[index]!]!;
       this.#take(call, index, state, values[index], source, nowMs);
     }
-    this.#cold.send();
     this.#countDown(call.run);
+    this.#cold.send();
   };
 
   #take(
@@ -231,6 +231,7 @@ export class Lookup {
     nowMs: number,
   ): void {
     let outcome: number = outcomeNumbers.absent;
+    let isForeign = false;
     let payload: Buffer | undefined;
     let writtenMs = unknownAge;
     if (bytes !== undefined) {
@@ -241,6 +242,7 @@ export class Lookup {
         if (state.hasEnvelope) writtenMs = writtenMsOf(bytes);
       } else if (condition !== 'KNOWN_ABSENT') {
         outcome = outcomeNumbers.invalid;
+        isForeign = condition === 'VERSION_WRONG';
         state.conditions[conditionNumbers[condition]]! += 1;
       }
     }
@@ -253,7 +255,7 @@ export class Lookup {
     // What nobody can read is missing in the warm store, too.
     const isMissing = outcome === outcomeNumbers.invalid || bytes === undefined;
     if (isMissing && state.table.cold !== undefined) {
-      this.#cold.want(state, call.keys[index]!, call.hashes[index]!, call.generations[index]!);
+      this.#cold.want(state, call.keys[index]!, call.hashes[index]!, call.generations[index]!, isForeign);
     }
   }
 

@@ -42,9 +42,10 @@ export function conditionOf(bytes: Buffer, version: number, payloadLength = -1):
   if (length < envelopeBytes || bytes[0] !== magic) return 'LENGTH_WRONG';
   const payload = bytes[10]! | (bytes[11]! << 8);
   if (payload !== length - envelopeBytes) return 'LENGTH_WRONG';
-  if ((bytes[2]! | (bytes[3]! << 8)) !== version) return 'VERSION_WRONG';
   const expected = (bytes[12]! | (bytes[13]! << 8) | (bytes[14]! << 16) | (bytes[15]! << 24)) >>> 0;
   if (checksum(bytes) !== expected) return 'CHECKSUM_WRONG';
+  // Last, so that it speaks of a whole value which others can read.
+  if ((bytes[2]! | (bytes[3]! << 8)) !== version) return 'VERSION_WRONG';
   const kind = bytes[1];
   if (kind === kindAbsent) return payload === 0 ? 'KNOWN_ABSENT' : 'LENGTH_WRONG';
   if (kind !== kindValue) return 'VERSION_WRONG';

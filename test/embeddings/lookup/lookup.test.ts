@@ -591,9 +591,64 @@ describe('the cold store', () => {
     ]);
     expect(told(ticket).map(({ value, outcome }) => [value, outcome])).toEqual([
       ['whole', 'found'],
-      [undefined, 'absent'],
+      [undefined, 'invalid'],
     ]);
+    expect(warm.writes.map(({ key }) => key.toString())).toEqual(['u:1']);
     expect(lookup.status().tables[0]!.cold).toMatchObject({ found: 1, invalid: 1 });
+  });
+
+  test('values of another version are theirs who wrote them: nothing is written over them', async () => {
+    const { warm, cold, lookup } = tiered();
+    const newer = storedValue(Buffer.from('newer'), 4, startMs);
+    const damaged = Buffer.from(newer);
+    damaged[2] = 5;
+    warm.values.set('u:1', newer);
+    cold.values.set('u:1', newer);
+    warm.values.set('u:2', newer);
+    cold.values.set('u:2', stored('older', startMs));
+    cold.values.set('u:3', newer);
+    const keys = ['1', '2', '3'].map((key) => [0, key] as const);
+    ask(lookup, keys);
+    cold.reads[0]!.answer();
+    await settle();
+    expect(warm.writes).toEqual([]);
+    // This thread knows by itself what it can read, and that there is nothing else.
+    expect(told(ask(lookup, keys).ticket).map(({ value, outcome, source }) => [value, outcome, source])).toEqual([
+      [undefined, 'absent', 'process'],
+      ['older', 'found', 'process'],
+      [undefined, 'absent', 'process'],
+    ]);
+    expect(lookup.status().tables[0]!.cold).toMatchObject({ asked: 3, found: 1, absent: 0, invalid: 2 });
+    // Bits that flipped are no version: such a value heals.
+    warm.values.set('u:4', damaged);
+    cold.values.set('u:4', stored('whole'));
+    ask(lookup, [[0, '4']]);
+    cold.reads[1]!.answer();
+    await settle();
+    expect(warm.writes.map(({ key }) => key.toString())).toEqual(['u:4']);
+  });
+
+  test('that throws when asked where a key lies costs that key, and no request its time', async () => {
+    const { warm, cold, lookup, errors } = tiered('soon');
+    const whereIs = cold.shardOf.bind(cold);
+    cold.shardOf = (key) => {
+      if (key.toString() === 'u:1') throw new TypeError('no shards today');
+      return whereIs(key);
+    };
+    cold.values.set('u:2', stored('history'));
+    const first = ask(lookup, [
+      [0, '1'],
+      [0, '2'],
+    ]);
+    await settle();
+    expect([first.isDone(), warm.reads.length]).toEqual([true, 1]);
+    expect(cold.reads.map(({ keys }) => keys)).toEqual([['u:2']]);
+    cold.reads[0]!.answer();
+    await settle();
+    expect(warm.writes.map(({ key }) => key.toString())).toEqual(['u:2']);
+    expect(errors).toEqual([expect.objectContaining({ message: 'no shards today' })]);
+    expect(lookup.status().tables[0]!.cold).toMatchObject({ asked: 2, found: 1, failed: 1 });
+    expect(lookup.status().pending).toEqual({ lookups: 0, calls: 0, coldKeys: 0 });
   });
 
   test('an invalidation while it is asked makes its answer worthless', async () => {

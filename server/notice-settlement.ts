@@ -47,7 +47,7 @@ export type SettlementContext = {
   readonly seen: SeenIds;
   readonly caps: ViewCounts;
   readonly channel: NoticeLog;
-  /** Told of each click once, before it is on disk. */
+  /** Told of each click once, as soon as its record is written. */
   readonly userEvents: { clicked(claims: NoticeClaims, nowMs: number): void };
   readonly telemetry: Telemetry;
   /** Epoch ms. */
@@ -60,6 +60,8 @@ export type SettlementContext = {
   readonly lineItemId: (lineItem: number) => string;
   readonly catalog: { readonly liCapWindowMs: Float64Array };
   readonly counts: ShownCounts;
+  /** Told what could not be counted; the notice stands. */
+  readonly onError: (error: unknown) => void;
   /** An amount in the catalog's currency; undefined without a rate. Left out: only the catalog's own currency is known. */
   readonly toCatalogNanos?: (nanos: number, currency: string) => number | undefined;
 };
@@ -80,7 +82,7 @@ const q30One = 2 ** 30;
 
 /**
  * What a notice moves: money, reservations, caps, and a record of it. All in one turn of the thread, in this order: can it be
- * written, is it the first of its id, move, write. So a charge is never without its record, and a repetition, on whichever
+ * written, is it the first of its id, move, write, count. So a charge is never without its record, and a repetition, on whichever
  * thread, moves nothing. What dies with the process before it is on disk was never acknowledged and comes again.
  */
 export class NoticeSettlement {
@@ -118,12 +120,12 @@ export class NoticeSettlement {
     }
     telemetry.count(noticeCounters[kind]);
     const record = this.#recordOf(verified, facts, nowMs);
-    if (kind === 'click') this.#context.userEvents.clicked(claims, nowMs);
     const outcome =
       lineItem < 0 ? this.#recordCost(claims, facts, record) : this.#move(kind, claims, lineItem, facts, record);
     const sequence = channel.writeNotice(record);
     // `fault` was asked in this turn and says when the ring is nearly full, so this does not happen.
     if (sequence === undefined) return { outcome: 'UNLOGGED', durable: undefined };
+    if (lineItem >= 0) this.#count(kind, claims, lineItem, nowMs);
     return { outcome, durable: channel.onDurable(sequence) };
   }
 
@@ -162,7 +164,7 @@ export class NoticeSettlement {
     facts: NoticeFacts,
     record: NoticeRecord,
   ): Settlement {
-    const { ledger, caps, catalog, counts, telemetry } = this.#context;
+    const { ledger, telemetry } = this.#context;
     record.lineItemId = this.#context.lineItemId(lineItem);
     switch (kind) {
       case 'win':
@@ -182,22 +184,46 @@ export class NoticeSettlement {
         return ledger.release(claims.reservationHandle, claims.reservationGeneration) ? 'RELEASED' : 'RECORDED';
       case 'view':
         telemetry.count(counterIndex.expected_clicks, claims.clickQ30 / q30One);
-        counts.viewed(claims, lineItem);
-        if (claims.userHashHigh !== 0 || claims.userHashLow !== 0) {
-          const windowMs = catalog.liCapWindowMs[lineItem]! || viewWindowMsDefault;
-          caps.recordView(claims.userHashHigh, claims.userHashLow, lineItem, record.timeMs, windowMs);
-        }
         return 'RECORDED';
       case 'click':
-        counts.clicked(claims, lineItem);
         if (claims.priceType !== priceTypes.cpc) return 'RECORDED';
         record.priceNanos = claims.chargeNanos;
         return this.#charge(lineItem, claims.chargeNanos, -1, 0, record);
       case 'conversion':
-        counts.converted(claims, lineItem);
         if (claims.priceType !== priceTypes.cpa) return 'RECORDED';
         record.priceNanos = claims.chargeNanos;
         return this.#charge(lineItem, claims.chargeNanos, -1, 0, record);
+    }
+  }
+
+  #count(kind: NoticeKind, claims: NoticeClaims, lineItem: number, nowMs: number): void {
+    const { caps, catalog, counts, userEvents } = this.#context;
+    const { userHashHigh, userHashLow } = claims;
+    switch (kind) {
+      case 'view':
+        this.#attempt(() => counts.viewed(claims, lineItem));
+        if (userHashHigh !== 0 || userHashLow !== 0) {
+          const windowMs = catalog.liCapWindowMs[lineItem]! || viewWindowMsDefault;
+          this.#attempt(() => caps.recordView(userHashHigh, userHashLow, lineItem, nowMs, windowMs));
+        }
+        return;
+      case 'click':
+        this.#attempt(() => userEvents.clicked(claims, nowMs));
+        return this.#attempt(() => counts.clicked(claims, lineItem));
+      case 'conversion':
+        return this.#attempt(() => counts.converted(claims, lineItem));
+      case 'win':
+      case 'bill':
+      case 'loss':
+    }
+  }
+
+  /** A lock in shared memory may be stuck: what only guides later auctions is not worth a notice that has its id and its charge. */
+  #attempt(count: () => void): void {
+    try {
+      count();
+    } catch (error) {
+      this.#context.onError(error);
     }
   }
 

@@ -231,6 +231,7 @@ const routes = [
     lineItemId: (lineItem) => catalog.lineItemId(lineItem),
     catalog,
     counts: new CountedNotices(clickRates, catalog),
+    onError,
     toCatalogNanos: (nanos, currency) => toCatalogNanos(ratesFile.rates, nanos, currency),
   }),
   ...healthRoutes(() => !isDraining),

@@ -58,6 +58,7 @@ describe('a day of UTC has one budget', () => {
       },
       userEvents: { clicked: () => {} },
       counts: { viewed: () => {}, clicked: () => {}, converted: () => {} },
+      onError: (error) => expect.unreachable(String(error)),
       telemetry: new Telemetry(),
       now: () => nowMs,
       lineItemOfAd: (adId) => market.writer.lineItemOf(lineItemIdOf(adId)),

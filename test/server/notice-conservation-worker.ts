@@ -29,6 +29,9 @@ const settlement = new NoticeSettlement({
   channel: new LogChannel(work.channel, () => performance.now()),
   userEvents: { clicked: () => {} },
   counts: { viewed: () => {}, clicked: () => {}, converted: () => {} },
+  onError: (error) => {
+    throw error;
+  },
   telemetry: new Telemetry(),
   now: () => work.nowMs,
   lineItemOfAd: (adId) => Number(adId.slice(2)),

@@ -160,6 +160,33 @@ test('a view counts towards caps when there is a user, and towards the expected 
   expect(spent(world)).toBe(0);
 });
 
+test('counts that fail cost no notice: it is written and charged, and the fault is told', async () => {
+  const world = noticeWorld();
+  const stuck = new Error('stuck');
+  const fail = (): never => {
+    throw stuck;
+  };
+  const caps = { recordView: fail };
+  const broken = {
+    ...world,
+    caps,
+    counts: { viewed: fail, clicked: fail, converted: fail },
+    userEvents: { clicked: fail },
+  };
+  const claims = claimsOf({ priceType: 1, chargeNanos: 40_000_000, userHashHigh: 5, userHashLow: 6 });
+  const { view, click, conversion } = world.signer.sign(claims);
+  expect(await send(broken as unknown as NoticeWorld, 'view', `t=${view}`)).toMatchObject({ status: 204 });
+  expect(await send(broken as unknown as NoticeWorld, 'click', `t=${click}`)).toMatchObject({ status: 204 });
+  expect(await send(broken as unknown as NoticeWorld, 'conversion', `t=${conversion}`)).toMatchObject({ status: 204 });
+  expect(spent(world)).toBe(40_000_000);
+  expect(world.channel.records.map(({ kind, chargedNanos }) => [kind, chargedNanos])).toEqual([
+    ['view', 0],
+    ['click', 40_000_000],
+    ['conversion', 0],
+  ]);
+  expect(world.errors).toEqual([stuck, stuck, stuck, stuck, stuck]);
+});
+
 test('a click goes to its own target with the conversion token, again when repeated', async () => {
   const world = noticeWorld();
   for (const [clickUrl, before, after] of [

@@ -75,6 +75,8 @@ export type NoticeWorld = NoticeEndpointContext & {
   readonly clicks: NoticeClaims[];
   /** What click rates were told. */
   readonly counted: ['view' | 'click' | 'conversion', NoticeClaims][];
+  /** What could not be counted. */
+  readonly errors: unknown[];
   nowMs: number;
 };
 
@@ -96,6 +98,8 @@ export function noticeWorld(budgetNanos = 1e9): NoticeWorld {
       converted: (claims) => world.counted.push(['conversion', claims]),
     },
     counted: [],
+    onError: (error) => world.errors.push(error),
+    errors: [],
     telemetry: new Telemetry(),
     nowMs: noonMs,
     now: () => world.nowMs,

@@ -324,6 +324,7 @@ export class Edge {
           lineItemId: (lineItem) => catalog.lineItemId(lineItem),
           catalog,
           counts: new CountedNotices(this.clickRates, catalog),
+          onError: (error) => this.errors.push(error),
           toCatalogNanos: (nanos, currency) => toCatalogNanos(context.rates, nanos, currency),
         }),
       ],

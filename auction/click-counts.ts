@@ -5,8 +5,6 @@ export type ClickCountsShared = {
   readonly locks: SharedArrayBuffer;
   /** Per entry: two words of key, views, clicks. */
   readonly counts: SharedArrayBuffer;
-  /** Per entry: views and clicks since the last export. */
-  readonly fresh: SharedArrayBuffer;
 };
 
 /** A view or click counts this much, so that decay has fractions to take away. */
@@ -16,7 +14,6 @@ const countMax = 2 ** 31;
 const waysPerSet = 4;
 const entryWords = 4;
 const word = { high: 0, low: 1, views: 2, clicks: 3 } as const;
-const freshWords = 2;
 const lockCount = 64;
 
 /**
@@ -26,7 +23,6 @@ const lockCount = 64;
 export class ClickCounts {
   readonly #locks: SharedLocks;
   readonly #counts: Uint32Array;
-  readonly #fresh: Uint32Array;
   readonly #setCount: number;
 
   static allocate(capacity: number): ClickCountsShared {
@@ -34,34 +30,27 @@ export class ClickCounts {
     return {
       locks: SharedLocks.allocate(lockCount),
       counts: new SharedArrayBuffer(entries * entryWords * 4),
-      fresh: new SharedArrayBuffer(entries * freshWords * 4),
     };
   }
 
   constructor(shared: ClickCountsShared) {
     this.#locks = new SharedLocks(shared.locks);
     this.#counts = new Uint32Array(shared.counts);
-    this.#fresh = new Uint32Array(shared.fresh);
     this.#setCount = this.#counts.length / entryWords / waysPerSet;
   }
 
   /** Bytes of shared memory. */
   get byteLength(): number {
-    return this.#counts.byteLength + this.#fresh.byteLength;
+    return this.#counts.byteLength;
   }
 
-  /** Adds `views` and `clicks`, both in units; `isOwn`: they are of this process, and go into its next export. Keys are never 0, 0. */
-  add(high: number, low: number, views: number, clicks: number, isOwn: boolean): void {
+  /** Adds `views` and `clicks`, both in units. Keys are never 0, 0. */
+  add(high: number, low: number, views: number, clicks: number): void {
     let at = this.#find(high, low);
     if (at < 0) at = this.#insert(high, low);
     const counts = this.#counts;
     const viewsNow = Atomics.add(counts, at + word.views, views) + views;
     const clicksNow = Atomics.add(counts, at + word.clicks, clicks) + clicks;
-    if (isOwn) {
-      const fresh = (at / entryWords) * freshWords;
-      Atomics.add(this.#fresh, fresh, views);
-      Atomics.add(this.#fresh, fresh + 1, clicks);
-    }
     if (viewsNow >= countMax || clicksNow >= countMax) this.#halve(at);
   }
 
@@ -99,18 +88,6 @@ export class ClickCounts {
     }
   }
 
-  /** Calls back with what this process has counted since the last call, and counts from 0 again. */
-  takeFresh(visit: (high: number, low: number, views: number, clicks: number) => void): void {
-    const fresh = this.#fresh;
-    for (let entry = 0; entry * freshWords < fresh.length; entry++) {
-      const at = entry * freshWords;
-      if (fresh[at] === 0 && fresh[at + 1] === 0) continue;
-      const views = Atomics.exchange(fresh, at, 0);
-      const clicks = Atomics.exchange(fresh, at + 1, 0);
-      visit(this.#counts[entry * entryWords]!, this.#counts[entry * entryWords + word.low]!, views, clicks);
-    }
-  }
-
   #find(high: number, low: number): number {
     const counts = this.#counts;
     const base = this.#setOf(high, low) * waysPerSet * entryWords;
@@ -137,9 +114,6 @@ export class ClickCounts {
       Atomics.store(counts, place + word.low, 0);
       Atomics.store(counts, place + word.views, 0);
       Atomics.store(counts, place + word.clicks, 0);
-      const fresh = (place / entryWords) * freshWords;
-      Atomics.store(this.#fresh, fresh, 0);
-      Atomics.store(this.#fresh, fresh + 1, 0);
       Atomics.store(counts, place + word.low, low);
       Atomics.store(counts, place, high);
       return place;

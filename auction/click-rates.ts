@@ -8,9 +8,9 @@ export type ClickRatesShared = {
 };
 
 export type ClickRateCapacities = {
-  /** Ads, sites and ads with clicks once more for their conversions: 24 bytes each. */
+  /** Ads, sites and ads with clicks once more for their conversions: 16 bytes each. */
   readonly singles: number;
-  /** Pairs of ad and site, 24 bytes each; those with the fewest views make room. */
+  /** Pairs of ad and site, 16 bytes each; those with the fewest views make room. */
   readonly pairs: number;
 };
 
@@ -108,11 +108,11 @@ export class ClickRates {
   }
 
   recordView(ad: RatedAd, visit: RatedVisit): void {
-    this.#totals.add(kinds.priors, 1, Math.round(ad.prior * countUnit), 0, true);
+    this.#totals.add(kinds.priors, 1, Math.round(ad.prior * countUnit), 0);
     this.#record(ad, visit, countUnit, 0);
   }
   recordClick(ad: RatedAd, visit: RatedVisit): void {
-    this.#totals.add(kinds.priors, 1, 0, countUnit, true);
+    this.#totals.add(kinds.priors, 1, 0, countUnit);
     this.#record(ad, visit, 0, countUnit);
     this.#recordConverting(ad, countUnit, 0);
   }
@@ -122,22 +122,22 @@ export class ClickRates {
   }
 
   #recordConverting({ high, low, advertiser }: RatedAd, clicks: number, conversions: number): void {
-    this.#singles.add((high ^ kinds.adConversion) >>> 0, low, clicks, conversions, true);
-    this.#singles.add(kinds.advertiserConversion, advertiser, clicks, conversions, true);
+    this.#singles.add((high ^ kinds.adConversion) >>> 0, low, clicks, conversions);
+    this.#singles.add(kinds.advertiserConversion, advertiser, clicks, conversions);
   }
 
   #record(ad: RatedAd, { site, interest }: RatedVisit, views: number, clicks: number): void {
     const singles = this.#singles;
     const { high, low, advertiser, category } = ad;
-    this.#totals.add(kinds.all, 1, views, clicks, true);
-    singles.add(high, low, views, clicks, true);
-    singles.add(kinds.advertiser, advertiser, views, clicks, true);
-    singles.add(kinds.category, category, views, clicks, true);
-    if (interest !== interests.unknown) this.#totals.add(kinds.interest, interest, views, clicks, true);
+    this.#totals.add(kinds.all, 1, views, clicks);
+    singles.add(high, low, views, clicks);
+    singles.add(kinds.advertiser, advertiser, views, clicks);
+    singles.add(kinds.category, category, views, clicks);
+    if (interest !== interests.unknown) this.#totals.add(kinds.interest, interest, views, clicks);
     if (site === 0) return;
-    singles.add(kinds.site, site, views, clicks, true);
-    this.#pairs.add(kinds.siteCategory, pairLow(category, site), views, clicks, true);
-    this.#pairs.add(pairHigh(high, site), pairLow(low, site), views, clicks, true);
+    singles.add(kinds.site, site, views, clicks);
+    this.#pairs.add(kinds.siteCategory, pairLow(category, site), views, clicks);
+    this.#pairs.add(pairHigh(high, site), pairLow(low, site), views, clicks);
   }
 
   /** Logit of the ad's rate over all visits. */
@@ -205,15 +205,11 @@ export class ClickRates {
     for (const counts of this.#tables()) counts.decay(factor);
   }
 
-  /** All counts, or only what this process has counted since the last export of that kind: for a file, for the rest of a fleet. */
-  export(what: 'all' | 'fresh'): Buffer {
+  /** All counts, for a file. */
+  export(): Buffer {
     const parts: number[] = [];
     for (const [table, counts] of this.#tables().entries()) {
-      const note = (high: number, low: number, views: number, clicks: number): void => {
-        parts.push(table, high, low, views, clicks);
-      };
-      if (what === 'all') counts.forEach(note);
-      else counts.takeFresh(note);
+      counts.forEach((high, low, views, clicks) => parts.push(table, high, low, views, clicks));
     }
     return Buffer.from(Uint32Array.from(parts).buffer);
   }
@@ -229,7 +225,7 @@ export class ClickRates {
     }
     for (let at = 0; at < words.length; at += exportWords) {
       const counts = this.#tables()[words[at]!]!;
-      counts.add(words[at + 1]!, words[at + 2]!, words[at + 3]!, words[at + 4]!, false);
+      counts.add(words[at + 1]!, words[at + 2]!, words[at + 3]!, words[at + 4]!);
     }
     return true;
   }

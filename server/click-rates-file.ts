@@ -40,7 +40,7 @@ export class ClickRatesFile {
 
   /** Throws what the disk says. */
   save(nowMs: number): void {
-    const counts = this.#rates.export('all');
+    const counts = this.#rates.export();
     const time = Buffer.alloc(timeBytes);
     time.writeDoubleLE(nowMs);
     const bytes = Buffer.concat([magic, time, hashOf(nowMs, counts), counts]);

@@ -40,8 +40,8 @@ const lineItemIdBytes = idCharsMax;
 /** Rows of withdrawn ads are given to new ads this long after: no request that could see them is under way any more. */
 const reclaimMsMin = 60_000;
 /**
- * Counts of an ad outlive it, and those that were clicked have another for conversions, so there is room for more than are on sale. 24
- * bytes each, up to the next power of two: twice the ads would be 100 MB for a million where this is 50.
+ * Counts of an ad outlive it, and those that were clicked have another for conversions, so there is room for more than are on sale. 16
+ * bytes each, up to the next power of two: twice the ads would be 67 MB for a million where this is 34.
  */
 const countRoom = 1.5;
 const siteCountMax = 16_384;

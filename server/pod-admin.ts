@@ -122,9 +122,13 @@ export function adminPorts(pod: RunningPod): AdminPorts {
 
 const invalidatedUsersMax = 10_000;
 
-/** Users whose stored values have changed: `{"users": [ids]}`. What threads keep of their profiles and vectors is dropped. */
+/**
+ * What has changed in a store: `{"users": [ids]}` drops what threads keep of their profiles and vectors, `{"table": NAME}` all that
+ * they keep of one table.
+ */
 function invalidate(pod: RunningPod, request: unknown): AdminAnswer {
-  const users = (request as { users?: unknown } | null)?.users;
+  const { users, table } = (request ?? {}) as { users?: unknown; table?: unknown };
+  if (table !== undefined) return invalidateTable(pod, table, users);
   if (!Array.isArray(users) || !users.every((user): user is string => typeof user === 'string' && user !== ''))
     return fault(400, 'FIELD_TYPE', 'users', 'A list of user ids is needed, as texts.');
   if (users.length > invalidatedUsersMax)
@@ -140,6 +144,14 @@ function invalidate(pod: RunningPod, request: unknown): AdminAnswer {
       users.map((user) => userRows.keyOf(user)),
     );
   return { status: 200, body: { invalidated: users.length } };
+}
+
+function invalidateTable(pod: RunningPod, table: unknown, users: unknown): AdminAnswer {
+  const number = (userTableNames as readonly unknown[]).indexOf(table);
+  if (number < 0) return fault(400, 'FIELD_RANGE', 'table', `Is one of ${userTableNames.join(', ')}.`);
+  if (users !== undefined) return fault(400, 'FIELD_RANGE', 'table', 'Users go in every table: leave one of both out.');
+  pod.invalidate(number, 'all');
+  return { status: 200, body: { table } };
 }
 
 const statusOfJournalFault = {

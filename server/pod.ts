@@ -332,8 +332,8 @@ export class RunningPod {
     return podStatus(this);
   }
 
-  /** Values of a table changed in its store: no thread goes on with what it kept. Keys as they are in the table. */
-  invalidate(table: number, keys: readonly Uint8Array[]): void {
+  /** Values of a table changed in its store: no thread goes on with what it kept. Keys as they are in the table; 'all': any may have. */
+  invalidate(table: number, keys: readonly Uint8Array[] | 'all'): void {
     this.#threads.invalidate(table, keys);
   }
 

@@ -264,7 +264,8 @@ parentPort?.on('message', (message: ToServingThread) => {
     model = servedModel(message.model, catalog.adLineItem);
     tell({ kind: 'model-taken', slot: model.slot });
   } else if (message.kind === 'invalidate') {
-    for (const key of message.keys) lookup.invalidate(message.table, Buffer.from(key));
+    if (message.keys === 'all') lookup.invalidateTable(message.table);
+    else for (const key of message.keys) lookup.invalidate(message.table, Buffer.from(key));
   } else void drain(message.graceMs).catch(onError);
 });
 tell({ kind: 'listening', port });

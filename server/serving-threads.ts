@@ -8,8 +8,8 @@ import type { ServingThreadData } from './serving-thread.ts';
 /** What the main thread tells a serving thread. */
 export type ToServingThread =
   | { readonly kind: 'model'; readonly model: ServedModelShared }
-  /** Values changed in a store: what the thread keeps of them is old. Keys without the table's prefix. */
-  | { readonly kind: 'invalidate'; readonly table: number; readonly keys: readonly Uint8Array[] }
+  /** Values changed in a store: what the thread keeps of them is old. Keys without the table's prefix, or all of the table. */
+  | { readonly kind: 'invalidate'; readonly table: number; readonly keys: readonly Uint8Array[] | 'all' }
   | { readonly kind: 'drain'; readonly graceMs: number };
 
 /** What a serving thread tells the main thread. */
@@ -94,7 +94,7 @@ export class ServingThreads {
   }
 
   /** Tells every thread that values have changed in a store. */
-  invalidate(table: number, keys: readonly Uint8Array[]): void {
+  invalidate(table: number, keys: readonly Uint8Array[] | 'all'): void {
     for (const worker of this.#workers)
       worker.postMessage({ kind: 'invalidate', table, keys } satisfies ToServingThread);
   }

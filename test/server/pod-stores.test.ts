@@ -2,9 +2,13 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { RedisStore } from '#embeddings/stores/redis-store.ts';
+import { storedValue } from '#embeddings/stores/stored-value.ts';
+import { encodeUserProfile, userProfileVersion } from '#embeddings/users/user-profile.ts';
 import { type RedisServer, startRedis } from '../services/redis.ts';
 import { freePort } from '../services/server-process.ts';
 import { startPodOnStores } from '../support/fault-drill.ts';
+import { newLineItemFile } from '../support/new-line-item.ts';
 import type { Pod } from '../support/pod.ts';
 import { redisServerPath } from '../support/services.ts';
 import { startSmallPod } from '../support/small-demo.ts';
@@ -18,6 +22,8 @@ type Facts = {
 const command = redisServerPath();
 /** Somebody of the small demo's users file. */
 const user = 'u000042';
+/** Somebody else, whose profile changes. */
+const keenUser = 'u000077';
 
 const request = (id: string, search?: string): unknown => ({
   id,
@@ -55,11 +61,19 @@ async function expectWindowFollows(pod: Pod): Promise<void> {
 
 describe.skipIf(command === undefined)('a pod whose users are in Redis', () => {
   let redis: RedisServer;
+  let address: string;
+  let store: RedisStore;
   let pod: Pod;
 
   beforeAll(async () => {
     redis = await startRedis(command!, { password: 'secret' });
-    const address = `redis://:secret@${redis.name}`;
+    address = `redis://:secret@${redis.name}`;
+    store = new RedisStore({
+      kind: 'redis',
+      shards: [{ name: 'only', copies: [redis] }],
+      access: { password: 'secret' },
+    });
+    await store.ready();
     pod = await startPodOnStores({
       GAVELIN_STORE_REALTIME: address,
       GAVELIN_STORE_EMBEDDINGS: address,
@@ -69,6 +83,7 @@ describe.skipIf(command === undefined)('a pod whose users are in Redis', () => {
 
   afterAll(async () => {
     await pod?.stop();
+    await store?.close();
     await redis?.end();
   });
 
@@ -99,6 +114,69 @@ describe.skipIf(command === undefined)('a pod whose users are in Redis', () => {
         return metrics.get('gavelin_lookup_invalid_total{table="user_profile",condition="LENGTH_WRONG"}') ?? 0;
       })
       .toBeGreaterThan(0);
+  });
+
+  test('what a thread keeps of users goes when the admin port is told so: by user, and the whole table', async () => {
+    const caching = await startPodOnStores({
+      GAVELIN_STORE_REALTIME: address,
+      GAVELIN_STORE_EMBEDDINGS: address,
+      GAVELIN_STORE_BATCH: address,
+      GAVELIN_STORE_CACHE_MS: '3600000',
+    });
+    const [item] = newLineItemFile.line_items;
+    const wanted = { ...item, targeting: { segments_any: ['keen-on-kites'] } };
+    const added = await caching.admin('/admin/v1/catalog', {
+      method: 'POST',
+      body: JSON.stringify({ ...newLineItemFile, line_items: [wanted] }),
+    });
+    expect(added.status).toBe(200);
+    const invalidate = async (body: unknown): Promise<unknown> => {
+      const answer = await caching.admin('/admin/v1/invalidate', { method: 'POST', body: JSON.stringify(body) });
+      return [answer.status, await answer.json()];
+    };
+    /** The user's profile in the store: with or without the segment that the new ad is for. */
+    const put = async (isKeen: boolean): Promise<void> => {
+      const profile = { age: '25-34', gender: 'f', segments: isKeen ? ['keen-on-kites'] : ['none'] };
+      const value = storedValue(encodeUserProfile(profile), userProfileVersion, Date.now());
+      await store.write([{ key: Buffer.from(`p:${keenUser}`), value }]);
+    };
+    let asked = 0;
+    const isOffered = async (): Promise<boolean> => {
+      const answer = await caching.bid({
+        id: `keen-${asked++}`,
+        tmax: 1000,
+        imp: [{ id: '1', banner: { w: 333, h: 77 } }],
+        site: { domain: 'kites.example' },
+        device: { geo: { country: 'USA' } },
+        user: { id: keenUser },
+      });
+      expect([200, 204]).toContain(answer.status);
+      return answer.status === 200;
+    };
+
+    await put(true);
+    await expect.poll(isOffered, { timeout: 5000 }).toBe(true);
+    await put(false);
+    expect(await isOffered()).toBe(true);
+    expect(await invalidate({ users: [keenUser, 'somebody'] })).toEqual([200, { invalidated: 2 }]);
+    await expect.poll(isOffered, { timeout: 5000 }).toBe(false);
+    await put(true);
+    expect(await isOffered()).toBe(false);
+    expect(await invalidate({ table: 'user_embedding' })).toEqual([200, { table: 'user_embedding' }]);
+    expect(await isOffered()).toBe(false);
+    expect(await invalidate({ table: 'user_profile' })).toEqual([200, { table: 'user_profile' }]);
+    await expect.poll(isOffered, { timeout: 5000 }).toBe(true);
+
+    for (const [body, path] of [
+      [{ table: 'users' }, 'table'],
+      [{ table: 0 }, 'table'],
+      [{ table: 'user_profile', users: [keenUser] }, 'table'],
+      [{ users: keenUser }, 'users'],
+      [{}, 'users'],
+      [null, 'users'],
+    ] as const)
+      expect(await invalidate(body)).toMatchObject([400, { error: { path } }]);
+    expect(await caching.stop()).toBe(0);
   });
 
   test('a wrong password stops the start, names the setting and repeats no secret', async () => {

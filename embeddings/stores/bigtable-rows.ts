@@ -11,9 +11,6 @@ export const saltCount = 16;
 export const families = { kept: 'k', timed: 't' } as const;
 export const qualifier = 'v';
 
-const historyTimeBytes = 6;
-const latestMs = 2 ** 48 - 1;
-
 export function rowKeyOf(key: Buffer): Buffer {
   const end = key.indexOf(0);
   return salted(saltOf(end < 0 ? key : key.subarray(0, end)), key);
@@ -34,20 +31,6 @@ export function salted(salt: number, key: Buffer): Buffer {
 
 export function keyOfRow(row: Buffer): Buffer {
   return row.subarray(1);
-}
-
-/** Key of one event in the history of an entity: entity, zero, time counted backwards, so that the latest comes first. */
-export function historyKey(entity: Buffer, timeMs: number): Buffer {
-  const key = Buffer.allocUnsafe(entity.length + 1 + historyTimeBytes);
-  entity.copy(key);
-  key[entity.length] = 0;
-  key.writeUIntBE(latestMs - Math.max(0, Math.floor(timeMs)), entity.length + 1, historyTimeBytes);
-  return key;
-}
-
-/** What all keys of an entity's history begin with. */
-export function historyPrefix(entity: Buffer): Buffer {
-  return Buffer.concat([entity, Buffer.from([0])]);
 }
 
 function saltOf(locality: Buffer): number {

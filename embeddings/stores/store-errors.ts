@@ -3,7 +3,6 @@ export const storeFaults = {
   STORE_REFUSED: 'The store answers, but does not let us in: name or password is wrong, or it needs one.',
   STORE_TIMEOUT: 'The store took longer than its limit.',
   STORE_BUSY: 'As many calls are under way to this shard as it is allowed.',
-  STORE_BROKEN: 'The breaker of this shard is open: it failed lately and is not asked.',
   STORE_FAULTY: 'The store answered with an error, or with bytes that its protocol does not know.',
   STORE_CLOSED: 'The store has been closed.',
   STORE_ADDRESS_INVALID: 'The address of a store cannot be read.',

@@ -54,11 +54,6 @@ export class UserEmbeddingRows {
     this.#quantiser.decodeInto(target, 0, payload, 0);
     return true;
   }
-
-  /** The vector of an average user, in place of one that is not to be had. */
-  meanInto(target: Float32Array): void {
-    target.set(this.scale.mean);
-  }
 }
 
 /** 16 bits over the bounds of all dimensions (FNV-1a over their float32 words, folded). The mean does not change what a byte means. */

@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type BigtableAddress, createBigtableTable } from '#embeddings/stores/bigtable-client.ts';
-import { historyKey, historyPrefix } from '#embeddings/stores/bigtable-rows.ts';
 import { BigtableStore } from '#embeddings/stores/bigtable-store.ts';
 import { type BigtableEmulator, startBigtable } from '../../services/bigtable.ts';
 import { DelayProxy } from '../../support/delay-proxy.ts';
 import { bigtableEmulatorPath } from '../../support/services.ts';
 import { until } from '../../support/until.ts';
+import { historyKey, historyPrefix } from './history-keys.ts';
 import { expectFault, expectSame, ownKey, valuesOf } from './store.contract.ts';
 
 const command = bigtableEmulatorPath();

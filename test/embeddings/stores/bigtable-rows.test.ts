@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { historyKey, historyPrefix, keyOfRow, rowKeyOf, saltCount, saltsOf } from '#embeddings/stores/bigtable-rows.ts';
+import { keyOfRow, rowKeyOf, saltCount, saltsOf } from '#embeddings/stores/bigtable-rows.ts';
+import { historyKey, historyPrefix } from './history-keys.ts';
 
 const bytes = (minLength: number, maxLength: number) =>
   fc.uint8Array({ minLength, maxLength }).map((each) => Buffer.from(each));

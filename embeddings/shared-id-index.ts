@@ -1,4 +1,5 @@
 import { EmbeddingError } from './errors.ts';
+import { finishedHash } from './hash-finish.ts';
 
 /** Crosses threads by workerData or postMessage. */
 export type IdIndexShared = {
@@ -167,7 +168,7 @@ export class SharedIdIndex {
       hash = Math.imul(hash ^ (words.getInt32(at, true) & lastWordMask(length)), hashFactor);
       hash ^= hash >>> 15;
     }
-    return mixed(hash);
+    return finishedHash(hash) >>> 0;
   }
 
   /** The first slot from here on that is empty, or may hold an id of this hash. */
@@ -292,7 +293,7 @@ export class SharedIdIndex {
     }
     if (units >= 0x80) return this.#encodeAny(id);
     this.#keyLength = length;
-    this.#hash = mixed(hash);
+    this.#hash = finishedHash(hash) >>> 0;
     return true;
   }
 
@@ -308,7 +309,7 @@ export class SharedIdIndex {
       hash ^= hash >>> 15;
     }
     this.#keyLength = length;
-    this.#hash = mixed(hash);
+    this.#hash = finishedHash(hash) >>> 0;
     return true;
   }
 
@@ -347,14 +348,6 @@ const hashFactor = 0x9e37_79b1;
 /** The bytes of a last word that is not whole. */
 function lastWordMask(length: number): number {
   return (1 << ((length & 3) << 3)) - 1;
-}
-
-/** The last step of MurmurHash3: every bit of the hash depends on all of the text. */
-function mixed(hash: number): number {
-  let mixture = Math.imul(hash, 0x85eb_ca6b);
-  mixture ^= mixture >>> 13;
-  mixture = Math.imul(mixture, 0xc2b2_ae35);
-  return (mixture ^ (mixture >>> 16)) >>> 0;
 }
 
 /** Never full, so that every search ends. */

@@ -1,3 +1,5 @@
+import { finishedHash } from '#embeddings/hash-finish.ts';
+
 /** Memory of the cache, for all threads: 8 bytes an entry. */
 const entryCountDefault = 2 ** 20;
 const entryCountMax = 2 ** 26;
@@ -126,7 +128,5 @@ export class PredictionCache {
 }
 
 function mixed(value: number): number {
-  let hash = Math.imul(value ^ (value >>> 16), 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-  return hash ^ (hash >>> 16);
+  return finishedHash(value ^ (value >>> 16));
 }

@@ -1,4 +1,5 @@
 import type { Bigtable, Row, Table } from '@google-cloud/bigtable';
+import { allDone } from './all-done.ts';
 import { type BigtableAddress, bigtableFault, bigtableName, openBigtable, tableOf } from './bigtable-client.ts';
 import { families, keyOfRow, qualifier, rowKeyOf, salted, saltsOf } from './bigtable-rows.ts';
 import { endOfPrefix } from './record-list.ts';
@@ -128,7 +129,7 @@ export class BigtableStore implements OrderedStore {
     const ranges = saltsOf(prefix).map(
       (salt) => new SaltedRange(salt, prefix, this.#now, (range) => this.#readRows(range)),
     );
-    await settled(ranges.map((range) => range.fill()));
+    await allDone(ranges.map((range) => range.fill()));
     for (let left = limit; left > 0; left--) {
       let first: SaltedRange | undefined;
       for (const range of ranges)
@@ -309,11 +310,6 @@ class SaltedRange {
       this.#at = 0;
     }
   }
-}
-
-/** All are waited for, so that none rejects unheard. */
-async function settled(calls: readonly Promise<void>[]): Promise<void> {
-  for (const outcome of await Promise.allSettled(calls)) if (outcome.status === 'rejected') throw outcome.reason;
 }
 
 type Cell = { readonly value: Buffer; readonly timestamp: string | number };

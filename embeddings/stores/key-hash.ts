@@ -1,3 +1,5 @@
+import { finishedHash } from '../hash-finish.ts';
+
 /**
  * 32 bits of a key's bytes from `start` on: murmur3's mixing (Appleby, MurmurHash3_x86_32, seed 0), four bytes at a step. Where keys
  * lie in Redis, Memcached and Bigtable depends on it, so it never changes.
@@ -16,9 +18,7 @@ export function hashOfKey(key: Buffer, start = 0): number {
     hash ^= scrambled(tail);
   }
   hash ^= length - start;
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85eb_ca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2_ae35);
-  return (hash ^ (hash >>> 16)) >>> 0;
+  return finishedHash(hash ^ (hash >>> 16)) >>> 0;
 }
 
 function scrambled(word: number): number {

@@ -8,7 +8,7 @@ import {
   removeRequest,
   setRequest,
 } from './memcached-protocol.ts';
-import { nodeName, reconnectWaitMs, type RedisNode } from './redis-options.ts';
+import { nodeName, reconnectWaitMs, type ServerNode } from './server-node.ts';
 import { StoreError } from './store-errors.ts';
 import type { ReadValues } from './store.ts';
 
@@ -60,7 +60,7 @@ type Call = {
  */
 export class MemcachedConnection implements MetaAnswers {
   readonly name: string;
-  readonly #node: RedisNode;
+  readonly #node: ServerNode;
   readonly #limits: MemcachedLimits;
   readonly #random: () => number;
   readonly #received = Buffer.allocUnsafeSlow(readBytes);
@@ -79,7 +79,7 @@ export class MemcachedConnection implements MetaAnswers {
   #openWaiters: { resolve: () => void; reject: (error: StoreError) => void }[] = [];
   #closed = false;
 
-  constructor(node: RedisNode, limits: MemcachedLimits, random: () => number) {
+  constructor(node: ServerNode, limits: MemcachedLimits, random: () => number) {
     this.#node = node;
     this.name = nodeName(node);
     this.#limits = limits;

@@ -1,12 +1,13 @@
+import { allDone } from './all-done.ts';
 import { MemcachedConnection, type MemcachedLimits, memcachedLimits } from './memcached-connection.ts';
 import { isReplaced, memcachedKey, type MetaEntry } from './memcached-protocol.ts';
 import { MemcachedRing } from './memcached-ring.ts';
-import { nodeName, type RedisNode } from './redis-options.ts';
+import { nodeName, type ServerNode } from './server-node.ts';
 import { StoreError } from './store-errors.ts';
 import { checkEntries, checkKeys } from './store-limits.ts';
 import { type KeyValueStore, type ReadValues, type StoreEntry, storeKeyBytesMax } from './store.ts';
 
-export type MemcachedServer = RedisNode & {
+export type MemcachedServer = ServerNode & {
   /** Share of the keys, relative to the others; default 1. */
   readonly weight?: number;
 };
@@ -142,11 +143,6 @@ export class MemcachedStore implements KeyValueStore {
   #refuseIfClosed(): void {
     if (this.#closed) throw new StoreError('STORE_CLOSED');
   }
-}
-
-/** All are waited for, so that nothing is under way when the first fault is told. */
-async function allDone(calls: readonly Promise<void>[]): Promise<void> {
-  for (const outcome of await Promise.allSettled(calls)) if (outcome.status === 'rejected') throw outcome.reason;
 }
 
 /** Before the value of a replaced key stands the key itself. */

@@ -1,12 +1,11 @@
 import {
   copiesMax,
-  nodeName,
   type RedisAccess,
   type RedisClusterOptions,
-  type RedisNode,
   type RedisOptions,
   shardsMax,
 } from './redis-options.ts';
+import { nodeName, type ServerNode } from './server-node.ts';
 import { defaultPartitionCount, partitionCountMax } from './redis-partitions.ts';
 import { StoreError } from './store-errors.ts';
 
@@ -101,7 +100,7 @@ function shards(hosts: string, replicas: string | null): RedisOptions['shards'] 
   });
 }
 
-function node(text: string): RedisNode {
+function node(text: string): ServerNode {
   const found = /^(?:\[([\da-fA-F:.]+)\]|([\w.-]+))(?::(\d+))?$/u.exec(text);
   if (found === null) throw invalid(`"${text}" is no host:port`);
   const port = found[3] === undefined ? defaultPort : Number(found[3]);

@@ -1,7 +1,7 @@
 import { commandBytes } from './redis-commands.ts';
 import { type ConnectionSettings, RedisConnection, sweepMs } from './redis-connection.ts';
 import { clusterTopology, type ClusterTopology, redirection } from './redis-cluster-topology.ts';
-import { nodeName, type RedisNode } from './redis-options.ts';
+import { nodeName, type ServerNode } from './server-node.ts';
 import { StoreError } from './store-errors.ts';
 
 /** Steps that one command is sent on; the servers themselves need two at most while a slot moves. */
@@ -24,7 +24,7 @@ export class RedisClusterNodes {
   owners: Int16Array;
   /** Called when `shards` or `owners` have changed. */
   changed: () => void = () => {};
-  readonly #seeds: readonly RedisNode[];
+  readonly #seeds: readonly ServerNode[];
   readonly #settings: ConnectionSettings;
   readonly #connections = new Map<string, RedisConnection>();
   /** Nodes that left the cluster, until what is under way there is answered. */
@@ -37,7 +37,7 @@ export class RedisClusterNodes {
   #sweepsSinceLook = 0;
   #closed = false;
 
-  constructor(seeds: readonly RedisNode[], settings: ConnectionSettings) {
+  constructor(seeds: readonly ServerNode[], settings: ConnectionSettings) {
     this.#seeds = seeds;
     this.#settings = settings;
     for (const seed of seeds) this.connectionTo(seed);
@@ -100,7 +100,7 @@ export class RedisClusterNodes {
     return this.#closed;
   }
 
-  connectionTo(node: RedisNode): RedisConnection {
+  connectionTo(node: ServerNode): RedisConnection {
     const name = nodeName(node);
     let connection = this.#connections.get(name);
     if (connection === undefined) {

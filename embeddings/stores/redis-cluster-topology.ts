@@ -1,9 +1,9 @@
-import { nodeName, type RedisNode } from './redis-options.ts';
+import { nodeName, type ServerNode } from './server-node.ts';
 import { slotCount } from './redis-partitions.ts';
 
 export type ClusterMaster = {
-  readonly node: RedisNode;
-  readonly replicas: readonly RedisNode[];
+  readonly node: ServerNode;
+  readonly replicas: readonly ServerNode[];
 };
 
 export type ClusterTopology = {
@@ -17,7 +17,7 @@ export type ClusterTopology = {
  * What a node answers to `CLUSTER SLOTS`: ranges as [first, last, master, replica…], a node as [host, port, id, …]. Undefined where
  * it is nothing of the kind. A node that does not know its own address leaves it empty: it is the one that was `asked`.
  */
-export function clusterTopology(reply: unknown, asked: RedisNode): ClusterTopology | undefined {
+export function clusterTopology(reply: unknown, asked: ServerNode): ClusterTopology | undefined {
   if (!Array.isArray(reply)) return undefined;
   const masters = new Map<string, ClusterMaster>();
   const ranges: { first: number; last: number; name: string }[] = [];
@@ -42,15 +42,15 @@ export function clusterTopology(reply: unknown, asked: RedisNode): ClusterTopolo
 /** `MOVED 3999 10.0.0.1:6381` and `ASK 3999 10.0.0.1:6381`: where to go; an empty host is that of the node that said so. */
 export function redirection(
   message: string,
-  said: RedisNode,
-): { readonly kind: 'MOVED' | 'ASK'; readonly node: RedisNode } | undefined {
+  said: ServerNode,
+): { readonly kind: 'MOVED' | 'ASK'; readonly node: ServerNode } | undefined {
   const found = /^(MOVED|ASK) \d+ (.*):(\d+)$/u.exec(message);
   if (found === null) return undefined;
   const [, kind, host, port] = found;
   return { kind: kind as 'MOVED' | 'ASK', node: { host: host === '' ? said.host : host!, port: Number(port) } };
 }
 
-function clusterNode(value: unknown, asked: RedisNode): RedisNode | undefined {
+function clusterNode(value: unknown, asked: ServerNode): ServerNode | undefined {
   if (!Array.isArray(value)) return undefined;
   const [host, port] = value as unknown[];
   const text = host instanceof Uint8Array ? Buffer.from(host).toString() : '';
@@ -58,7 +58,7 @@ function clusterNode(value: unknown, asked: RedisNode): RedisNode | undefined {
   return { host: text === '' || text === '?' ? asked.host : text, port };
 }
 
-function byName(nodes: RedisNode[]): RedisNode[] {
+function byName(nodes: ServerNode[]): ServerNode[] {
   return nodes.toSorted((left, right) => (nodeName(left) < nodeName(right) ? -1 : 1));
 }
 

@@ -1,6 +1,7 @@
 import { type Command, Redis } from 'ioredis';
 import { commandBytes } from './redis-commands.ts';
-import { nodeName, type RedisAccess, type RedisLimits, type RedisNode, reconnectWaitMs } from './redis-options.ts';
+import type { RedisAccess, RedisLimits } from './redis-options.ts';
+import { nodeName, type ServerNode, reconnectWaitMs } from './server-node.ts';
 import { StoreError } from './store-errors.ts';
 
 /** How often connections are looked at; `answerMs` and `connectMs` are kept to within this. */
@@ -58,7 +59,7 @@ export type ConnectionSettings = {
 
 /** One connection to one server, which comes back by itself. While it does not stand, calls fail at once. */
 export class RedisConnection {
-  readonly node: RedisNode;
+  readonly node: ServerNode;
   readonly name: string;
   answeredCount = 0;
   /** Called when the connection stands, and each time that it falls or that an attempt fails. */
@@ -76,7 +77,7 @@ export class RedisConnection {
   #overdue = false;
   #closed = false;
 
-  constructor(node: RedisNode, { access, limits, random, inCluster }: ConnectionSettings) {
+  constructor(node: ServerNode, { access, limits, random, inCluster }: ConnectionSettings) {
     this.node = node;
     this.name = nodeName(node);
     this.#limits = limits;

@@ -1,13 +1,12 @@
 import type { ConnectionOptions } from 'node:tls';
-
-export type RedisNode = { readonly host: string; readonly port: number };
+import type { ServerNode } from './server-node.ts';
 
 /** One part of the keys: who is asked first and written to, and who has copies of it. */
 export type RedisShard = {
   /** Decides which keys lie here: a shard that moves to another host keeps its name, and with it its keys. */
   readonly name: string;
   /** Primary first. At most `copiesMax`. */
-  readonly copies: readonly RedisNode[];
+  readonly copies: readonly ServerNode[];
 };
 
 export type RedisAccess = {
@@ -54,22 +53,7 @@ export type RedisOptions = Common & { readonly kind: 'redis'; readonly shards: r
 export type RedisClusterOptions = Common & {
   readonly kind: 'redis-cluster';
   /** Nodes that are asked for the others; one that answers is enough. */
-  readonly seeds: readonly RedisNode[];
+  readonly seeds: readonly ServerNode[];
   /** See redis-partitions.ts. Whoever writes and whoever reads must agree on it. */
   readonly partitionCount?: number;
 };
-
-/** `host:port`, an IPv6 address in brackets. */
-export function nodeName({ host, port }: RedisNode): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
-/** Wait before attempt `attempt` (from 1): exponential, half of it by chance so that a fleet does not come back all at once. */
-export function reconnectWaitMs(
-  attempt: number,
-  limits: Pick<RedisLimits, 'reconnectMsMin' | 'reconnectMsMax'>,
-  random: () => number,
-): number {
-  const whole = Math.min(limits.reconnectMsMin * 2 ** Math.min(attempt - 1, 30), limits.reconnectMsMax);
-  return Math.ceil(whole / 2 + (whole / 2) * random());
-}

@@ -1,3 +1,4 @@
+import { finishedHash } from '../hash-finish.ts';
 import { hashOfKey } from './key-hash.ts';
 
 /** Slots of any Redis Cluster (Redis Cluster specification, "Key distribution model"). */
@@ -11,8 +12,9 @@ const prefixBytesMax = 32;
 const colon = 0x3a;
 
 /**
- * What a key is spread by: the part behind the first colon, so that what different tables (`user_profile:`, `session:`) know about
- * the same user lies together. Without a colon in the first 32 bytes: all of it.
+ * What a key is spread by: the part behind the first colon, so that equal ids in different tables (`user_profile:`, `session:`) lie
+ * together. Keys that go on with something else lie by that: vectors (`e:`) by tower and user, windows (`w:`) by a hash of the user.
+ * Without a colon in the first 32 bytes: all of it.
  */
 export function entityHash(key: Buffer): number {
   const { length } = key;
@@ -75,7 +77,7 @@ export class ShardBuckets {
     for (let bucket = 0; bucket < bucketCount; bucket++) {
       let heaviest = -1;
       for (const [shard, seed] of seeds.entries()) {
-        const weight = mixed(seed, bucket);
+        const weight = finishedHash(seed ^ Math.imul(bucket + 1, 0x9e37_79b1)) >>> 0;
         if (weight <= heaviest) continue;
         heaviest = weight;
         this.#shards[bucket] = shard;
@@ -86,11 +88,4 @@ export class ShardBuckets {
   shardOf(key: Buffer): number {
     return this.#shards[entityHash(key) % bucketCount]!;
   }
-}
-
-/** The finish of MurmurHash3 (Appleby), over both. */
-function mixed(seed: number, bucket: number): number {
-  let hash = Math.imul(seed ^ Math.imul(bucket + 1, 0x9e37_79b1), 0x85eb_ca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2_ae35);
-  return (hash ^ (hash >>> 16)) >>> 0;
 }

@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { RedisClusterStore } from '#embeddings/stores/redis-cluster-store.ts';
-import type { RedisAccess, RedisNode } from '#embeddings/stores/redis-options.ts';
+import type { RedisAccess } from '#embeddings/stores/redis-options.ts';
+import type { ServerNode } from '#embeddings/stores/server-node.ts';
 import { RedisStore } from '#embeddings/stores/redis-store.ts';
 import type { StoreError } from '#embeddings/stores/store-errors.ts';
 import type { KeyValueStore } from '#embeddings/stores/store.ts';
@@ -20,7 +21,7 @@ const command = redisServerPath();
 /** Short enough to wait for; long enough for a server of the tests that gets no turn for a while. */
 const limits = { connectMs: 1500, answerMs: 800, reconnectMsMax: 200 };
 
-function storeAt(nodes: readonly RedisNode[], access: RedisAccess = {}): RedisStore {
+function storeAt(nodes: readonly ServerNode[], access: RedisAccess = {}): RedisStore {
   return new RedisStore({ kind: 'redis', shards: [{ name: 'only', copies: nodes }], access, limits });
 }
 
@@ -98,7 +99,7 @@ describe.skipIf(command === undefined)('a Redis over TLS', () => {
   let server: RedisServer;
   let folder: string;
   let ca: Buffer;
-  let node: RedisNode;
+  let node: ServerNode;
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'gavelin-tls-'));
     const [key, certificate] = [join(folder, 'key.pem'), join(folder, 'certificate.pem')];

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { reconnectWaitMs, redisLimits } from '#embeddings/stores/redis-options.ts';
+import { redisLimits } from '#embeddings/stores/redis-options.ts';
+import { reconnectWaitMs } from '#embeddings/stores/server-node.ts';
 import { entityHash, partitionsOf, ShardBuckets, slotCount } from '#embeddings/stores/redis-partitions.ts';
 
 test.each([1, 3, 64, 1000, 4096])('the slots of %i partitions lie one in each part of all slots', (count) => {
@@ -22,7 +23,7 @@ test.each([0, -1, 1.5, 4097, Number.NaN])('%d partitions are refused', (count) =
   expect(() => partitionsOf(count)).toThrow(/1 to 4096/u);
 });
 
-test('what tables with a prefix know of one user lies together', () => {
+test('equal ids lie together, whatever the prefix of their table', () => {
   fc.assert(
     fc.property(
       fc.stringMatching(/^[a-z_]{1,20}:$/u),

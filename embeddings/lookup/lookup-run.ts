@@ -36,8 +36,9 @@ export class ShardCall {
   generations = new Uint32Array(roomAtFirst);
   attempts = 0;
   attemptsPending = 0;
-  /** Bit by copy that was asked; copies beyond the 31st are not asked twice by chance only. */
-  askedCopies = 0;
+  /** The copy that was asked first, and its place then; −1: none was. */
+  asked: StoreCopy | undefined;
+  askedIndex = -1;
   /** The allowance did not reach for it: counted once, however long it waits. */
   isRefused = false;
 

@@ -197,7 +197,8 @@ export class Lookup {
       call.run = run;
       call.isResolved = false;
       call.attempts = 0;
-      call.askedCopies = 0;
+      call.asked = undefined;
+      call.askedIndex = -1;
       call.isRefused = false;
       open[shard] = call;
       run.calls.push(call);

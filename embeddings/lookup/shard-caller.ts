@@ -138,9 +138,11 @@ export class ShardCaller {
   #firstOpen(call: ShardCall, nowMs: number): StoreCopy | undefined {
     const { store, shard } = call;
     const copyCount = store.copyCount(shard);
+    const isReordered = this.#isReordered(call, copyCount);
     for (let index = 0; index < copyCount; index++) {
-      if ((call.askedCopies & (1 << index)) !== 0) continue;
+      if (index === call.askedIndex && !isReordered) continue;
       const copy = this.#copies.copyOf(store, shard, index);
+      if (isReordered && copy === call.asked) continue;
       if (copy.inFlight >= this.#limits.callsInFlightMax) {
         copy.busy += 1;
         continue;
@@ -155,6 +157,15 @@ export class ShardCaller {
       return copy;
     }
     return undefined;
+  }
+
+  /**
+   * After a promotion copies stand in another order: then who was asked is known by his name alone. While they stand as they did, by his
+   * place: a store may name one address as two copies.
+   */
+  #isReordered({ store, shard, asked, askedIndex }: ShardCall, copyCount: number): boolean {
+    if (asked === undefined) return false;
+    return askedIndex >= copyCount || this.#copies.copyOf(store, shard, askedIndex) !== asked;
   }
 
   #ask(call: ShardCall, copy: StoreCopy, isHedge: boolean, nowMs: number): void {
@@ -173,7 +184,8 @@ export class ShardCaller {
     copy.usedMs = nowMs;
     call.attempts += 1;
     call.attemptsPending += 1;
-    call.askedCopies |= 1 << this.#chosenIndex;
+    call.asked = copy;
+    call.askedIndex = this.#chosenIndex;
     let values: ReadValues | Promise<ReadValues>;
     try {
       values = call.store.read(call.shard, this.#chosenIndex, call.keys);

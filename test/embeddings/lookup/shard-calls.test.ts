@@ -109,6 +109,26 @@ describe('hedging', () => {
     }
   });
 
+  test('copies that change their order while a call waits: the extra call goes to the other server', async () => {
+    const store = new ScriptedStore(held, 1, 2);
+    const servers = ['first', 'second'];
+    store.copyName = (_, copy) => servers[copy]!;
+    const lookup = lookupOf({ tables: [tableIn(store)] });
+    await warmUp(lookup, store);
+    const asked: string[] = [];
+    store.behaviour = ({ copy }) => asked.push(servers[copy]!);
+    const { doneCount } = ask(lookup, [[0, '1']], 100);
+    servers.reverse();
+    await wait(10);
+    expect(asked).toEqual(['first', 'second']);
+    expect([copyOf(lookup, 'first').hedges, copyOf(lookup, 'second').hedges]).toEqual([0, 1]);
+    store.reads[1]!.answer();
+    await settle();
+    expect(doneCount()).toBe(1);
+    store.reads[0]!.answer();
+    await settle();
+  });
+
   test('a failed call with a spare copy is asked there at once, out of the same allowance', async () => {
     const store = new ScriptedStore(held, 1, 3);
     store.values.set('u:1', stored('one'));

@@ -1,5 +1,5 @@
 import { createServer, type Socket } from 'node:net';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { MemcachedStore } from '#embeddings/stores/memcached-store.ts';
 import type { KeyValueStore } from '#embeddings/stores/store.ts';
 import { type MemcachedProcess, startMemcached } from '../../services/memcached.ts';
@@ -226,17 +226,32 @@ test('an answer that nobody asked for is not believed', async () => {
 
 test('a server that is away is tried again with growing waits, not in a storm', async () => {
   const server = await listen((socket) => void socket.destroy());
-  const store = open([server], 1, { reconnectMsMax: 2000 });
-  const before = performance.now();
-  await new Promise((resolve) => setTimeout(resolve, 1000));
-  const seconds = (performance.now() - before) / 1000;
-  // 50, 100, 200, 400 ms: at least half of each is waited.
-  expect(server.connections()).toBeLessThan(8 + 2 * seconds);
-  expect(server.connections()).toBeGreaterThan(1);
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
+  closers.push(() => Promise.resolve(vi.useRealTimers()));
+  let planned = 0;
+  const random = (): number => {
+    planned++;
+    return 1;
+  };
+  const store = new MemcachedStore({
+    servers: [server],
+    now: Date.now,
+    random,
+    limits: { ...limits, reconnectMsMax: 400 },
+  });
+  closers.push(() => store.close());
+  const waits: number[] = [];
+  for (let attempt = 1; attempt <= 5; attempt++) {
+    await until(() => planned === attempt, `attempt ${attempt} has failed and the next is planned`);
+    expect([vi.getTimerCount(), server.connections()]).toEqual([1, attempt]);
+    const before = Date.now();
+    vi.advanceTimersToNextTimer();
+    waits.push(Date.now() - before);
+  }
+  expect(waits).toEqual([50, 100, 200, 400, 400]);
+  await until(() => planned === 6, 'the last attempt has failed');
   await store.close();
-  const count = server.connections();
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  expect(server.connections()).toBe(count);
+  expect(vi.getTimerCount()).toBe(0);
 });
 
 test('more copies than servers, or no server, is an invalid address', async () => {

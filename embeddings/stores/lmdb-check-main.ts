@@ -1,8 +1,10 @@
+import { checkLength, unreachableStatus } from './lmdb-file.ts';
 import { LmdbFolder } from './lmdb-folder.ts';
+import { StoreError } from './store-errors.ts';
 
 // A process of its own (lmdb-file.ts): walks through every entry of the folder that it is told, and ends with 0 if it finds them all and in
 // their order. Over damaged pages lmdb sometimes walks on as if they were the end.
-const folder = new LmdbFolder(process.argv[2]!);
+const folder = opened(process.argv[2]!);
 let count = 0;
 let last = Buffer.alloc(0);
 let isOrdered = true;
@@ -14,3 +16,12 @@ for (const { key } of folder.database.getRange()) {
 const { entryCount } = folder.database.getStats() as { entryCount: number };
 process.exitCode = isOrdered && count === entryCount ? 0 : 1;
 await folder.close();
+
+function opened(path: string): LmdbFolder {
+  try {
+    checkLength(path);
+    return new LmdbFolder(path);
+  } catch (error) {
+    process.exit(error instanceof StoreError && error.code === 'STORE_UNREACHABLE' ? unreachableStatus : 1);
+  }
+}

@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, fstatSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,25 +8,57 @@ import { StoreError } from './store-errors.ts';
 export const pageBytes = 8192;
 /** A file of 4 GiB is walked through in seconds; one that takes this long is on a disk that is as good as broken. */
 const checkMsMax = 120_000;
+const checkMain = fileURLToPath(new URL('lmdb-check-main.ts', import.meta.url));
+/** With it the walking process ends where the folder cannot be opened at all. */
+export const unreachableStatus = 2;
 const whatToDo = 'Restore it, or move it away to begin with an empty store.';
 
 /**
  * Before the file is opened, because lmdb ends the process where pages are damaged: by SIGBUS when the file was cut short, by an assertion
  * when a page makes no sense. So its length is compared with what it says itself, and when it was not closed in order a process of its
- * own walks through all of it first. Throws STORE_FAULTY, or STORE_UNREACHABLE where it cannot be read.
+ * own walks through all of it first, if `walks`. Throws STORE_FAULTY, or STORE_UNREACHABLE where it cannot be read.
  */
-export function checkFile(folder: string): void {
+export function checkFile(folder: string, walks: boolean): void {
   const file = join(folder, 'data.mdb');
   const transaction = newestTransaction(file);
-  if (transaction === undefined || transaction === closedTransaction(folder)) return;
-  const { status, signal, error } = spawnSync(
-    process.execPath,
-    [fileURLToPath(new URL('lmdb-check-main.ts', import.meta.url)), folder],
-    { stdio: 'ignore', timeout: checkMsMax, killSignal: 'SIGKILL' },
-  );
-  if (status === 0) return;
-  const why = error?.message ?? signal ?? `exit status ${status}`;
-  throw new StoreError('STORE_FAULTY', `${file} is damaged: reading through it ended with ${why}. ${whatToDo}`);
+  if (!walks || transaction === undefined || transaction === closedTransaction(folder)) return;
+  const { status, signal, error } = spawnSync(process.execPath, [checkMain, folder], {
+    stdio: 'ignore',
+    timeout: checkMsMax,
+    killSignal: 'SIGKILL',
+  });
+  if (status !== 0) throw checkFault(file, status, error?.message ?? signal);
+}
+
+/** The same off the event loop: not a byte is read here, since the disk may hang, and the file is walked through in any case. */
+export function checkFileBehind(folder: string, ended: AbortSignal): Promise<void> {
+  const file = join(folder, 'data.mdb');
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [checkMain, folder], {
+      stdio: 'ignore',
+      timeout: checkMsMax,
+      killSignal: 'SIGKILL',
+      signal: ended,
+    });
+    child.unref();
+    child.once('error', (error) => reject(checkFault(file, unreachableStatus, error.message)));
+    child.once('exit', (status, signal) => {
+      if (status === 0) resolve();
+      else reject(checkFault(file, status, signal));
+    });
+  });
+}
+
+/** In the process that walks. Throws STORE_FAULTY, or STORE_UNREACHABLE where the file cannot be read. */
+export function checkLength(folder: string): void {
+  newestTransaction(join(folder, 'data.mdb'));
+}
+
+function checkFault(file: string, status: number | null, reason: string | null): StoreError {
+  const why = reason ?? `exit status ${status}`;
+  return status === unreachableStatus
+    ? new StoreError('STORE_UNREACHABLE', `${file} cannot be read or written: ${why}.`)
+    : new StoreError('STORE_FAULTY', `${file} is damaged: reading through it ended with ${why}. ${whatToDo}`);
 }
 
 /** After closing: what is there now needs no walk when it is opened the next time. */

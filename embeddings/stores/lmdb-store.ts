@@ -1,8 +1,9 @@
 import { LRUCache } from 'lru-cache';
 import { settledWithin } from '../settled-within.ts';
-import { checkFile, rememberClosed } from './lmdb-file.ts';
-import { expiryOfWrapped, LmdbFolder, valueOfWrapped } from './lmdb-folder.ts';
+import { rememberClosed } from './lmdb-file.ts';
+import { expiryOfWrapped, type LmdbFolder, valueOfWrapped } from './lmdb-folder.ts';
 import { type LmdbOperation, packed, unpacked } from './lmdb-operations.ts';
+import { LmdbOpening, type LmdbOpeningMode } from './lmdb-opening.ts';
 import { LmdbWriter } from './lmdb-writer.ts';
 import { StoreError } from './store-errors.ts';
 import { checkAppend, checkEntries, checkKeys } from './store-limits.ts';
@@ -19,6 +20,8 @@ export type LmdbStoreOptions = {
   readonly memoryBytesMax?: number;
   /** One of the threads and processes that share a folder takes out what has expired; the others say false. Default true. */
   readonly sweeps?: boolean;
+  /** Default `after-walk`. */
+  readonly opening?: LmdbOpeningMode;
   readonly limits?: Partial<LmdbLimits>;
 };
 
@@ -31,6 +34,8 @@ export type LmdbLimits = {
   readonly writeCountMax: number;
   /** What the disk or another process's lock holds up for longer is not waited for when the store is closed; it ends when it can. */
   readonly closeMsMax: number;
+  /** A folder that could not be opened is tried again after this long, or ten times as long as the attempt took. */
+  readonly reopenMs: number;
   /**
    * A value in memory that is older than this is looked up again behind the answer that it still gives: another process may have
    * written it. Threads of one process know at once.
@@ -48,6 +53,7 @@ const defaultLimits: LmdbLimits = {
   writeMsMax: 10_000,
   writeCountMax: 20_000,
   closeMsMax: 3000,
+  reopenMs: 5000,
   memoryMsMax: 1000,
   staleMsMax: 3_600_000,
   refreshCountMax: 8192,
@@ -90,8 +96,7 @@ export class LmdbStore implements AppendingStore, OrderedStore {
   readonly #limits: LmdbLimits;
   readonly #memory: LRUCache<string, Remembered> | undefined;
   readonly #writer: LmdbWriter;
-  #folder: LmdbFolder | undefined;
-  #openFault: StoreError | undefined;
+  readonly #opening: LmdbOpening;
   #waiting: Waiting[] = [];
   #refreshKeys: Buffer[] = [];
   #isRefreshing = false;
@@ -106,6 +111,7 @@ export class LmdbStore implements AppendingStore, OrderedStore {
     bytesMax = 2 ** 32,
     memoryBytesMax = 32 << 20,
     sweeps = true,
+    opening = 'after-walk',
     limits = {},
   }: LmdbStoreOptions) {
     this.#path = path;
@@ -121,8 +127,10 @@ export class LmdbStore implements AppendingStore, OrderedStore {
       { path, bytesMax, sweeps },
       { waitMsMax: this.#limits.writeMsMax, callCountMax: this.#limits.writeCountMax },
     );
-    this.#open();
-    if (sweeps && this.#folder !== undefined) this.#writer.start();
+    this.#opening = new LmdbOpening(path, this.#limits.reopenMs, () => {
+      if (sweeps) this.#writer.start();
+    });
+    this.#opening.attempt(opening);
   }
 
   shardOf(): number {
@@ -214,7 +222,7 @@ export class LmdbStore implements AppendingStore, OrderedStore {
 
   async ready(): Promise<void> {
     this.#refuseIfClosed();
-    if (this.#folder === undefined) this.#open();
+    if (this.#opening.folder === undefined) this.#opening.attempt('after-walk');
     this.#opened();
   }
 
@@ -224,6 +232,7 @@ export class LmdbStore implements AppendingStore, OrderedStore {
   }
 
   async #close(): Promise<void> {
+    this.#opening.end();
     const closed = new StoreError('STORE_CLOSED');
     for (const each of [...this.#reading, ...this.#waiting]) reject(each, closed);
     this.#waiting = [];
@@ -238,25 +247,17 @@ export class LmdbStore implements AppendingStore, OrderedStore {
    */
   async #end(): Promise<void> {
     await Promise.all(this.#touching);
-    await this.#folder?.close();
+    const { folder } = this.#opening;
+    await folder?.close();
     await this.#writer.close();
-    if (this.#folder !== undefined) rememberClosed(this.#path);
-  }
-
-  #open(): void {
-    try {
-      checkFile(this.#path);
-      this.#folder = new LmdbFolder(this.#path);
-      this.#openFault = undefined;
-    } catch (error) {
-      this.#openFault = error as StoreError;
-    }
+    if (folder !== undefined) rememberClosed(this.#path);
   }
 
   #opened(): LmdbFolder {
     this.#refuseIfClosed();
-    if (this.#folder === undefined) throw this.#openFault!;
-    return this.#folder;
+    const { folder } = this.#opening;
+    if (folder === undefined) throw this.#opening.fault;
+    return folder;
   }
 
   #refuseIfClosed(): void {
@@ -286,7 +287,7 @@ export class LmdbStore implements AppendingStore, OrderedStore {
     this.#touch(keys, () => {
       this.#isRefreshing = false;
       try {
-        const folder = this.#folder!;
+        const folder = this.#opening.folder!;
         const nowMs = this.#now();
         const generations = keys.map((key) => folder.generationOf(key));
         folder.refresh();
@@ -327,7 +328,7 @@ export class LmdbStore implements AppendingStore, OrderedStore {
   #touch(keys: Buffer[], read: () => void): void {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#touching.add(promise);
-    void this.#folder!.database.prefetch(keys, () => {
+    void this.#opening.folder!.database.prefetch(keys, () => {
       this.#touching.delete(promise);
       resolve();
       if (this.#closing === undefined) read();
@@ -337,7 +338,7 @@ export class LmdbStore implements AppendingStore, OrderedStore {
   #answer(reads: readonly Waiting[]): void {
     // Whoever has been told that his read took too long uses his array of keys for something else by now.
     const batch = reads.filter(({ settled }) => !settled);
-    const folder = this.#folder!;
+    const folder = this.#opening.folder!;
     const nowMs = this.#now();
     try {
       // In this order: what is committed after the counters were read must not be taken for older than them.

@@ -1,5 +1,6 @@
 import { StoreError } from './store-errors.ts';
 import { storeAddress } from './store-address.ts';
+import type { LmdbOpeningMode } from './lmdb-opening.ts';
 import type { KeyValueStore } from './store.ts';
 
 export type OpenStoreOptions = {
@@ -9,6 +10,8 @@ export type OpenStoreOptions = {
   readonly folder?: string;
   /** One thread of all that open the same folder takes out what has expired. Default false. */
   readonly sweeps?: boolean;
+  /** Of a folder: see lmdb-opening.ts. Default `after-walk`. */
+  readonly opening?: LmdbOpeningMode;
 };
 
 /**
@@ -17,7 +20,7 @@ export type OpenStoreOptions = {
  */
 export async function openStore(
   text: string,
-  { now, folder, sweeps = false }: OpenStoreOptions,
+  { now, folder, sweeps = false, opening = 'after-walk' }: OpenStoreOptions,
 ): Promise<KeyValueStore> {
   const address = storeAddress(text);
   switch (address.kind) {
@@ -29,7 +32,7 @@ export async function openStore(
       const path = address.path ?? folder;
       if (path === undefined) throw new StoreError('STORE_ADDRESS_INVALID', 'local: names no folder.');
       const { LmdbStore } = await import('./lmdb-store.ts');
-      return new LmdbStore({ ...address, path, now, sweeps });
+      return new LmdbStore({ ...address, path, now, sweeps, opening });
     }
     case 'redis': {
       const { RedisStore } = await import('./redis-store.ts');

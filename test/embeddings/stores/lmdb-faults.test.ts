@@ -356,6 +356,74 @@ test('damaged pages are found before anything is read from them', { timeout: 60_
   await store.close();
 });
 
+test('what was walked through a moment ago is not walked through by each thread', { timeout: 60_000 }, async () => {
+  const first = open();
+  const keys = Array.from({ length: 2000 }, (_, index) => Buffer.from(`k${index}`));
+  await first.write(keys.map((key) => ({ key, value: Buffer.alloc(300, 'v') })));
+  await first.close();
+  rmSync(join(folder, 'closed'));
+  const file = join(folder, 'data.mdb');
+  const damaged = readFileSync(file);
+  damaged.fill(0x5a, 44 * 8192, 64 * 8192);
+  writeFileSync(file, damaged);
+  // Only a walk finds what is wrong with the pages.
+  const unwalked = open({ opening: 'unwalked', sweeps: false });
+  await unwalked.ready();
+  await unwalked.close();
+  rmSync(join(folder, 'closed'));
+  const walked = open();
+  await expectFault(() => walked.ready(), 'STORE_FAULTY');
+  await walked.close();
+  truncateSync(file, damaged.length - 16_384);
+  const cut = open({ opening: 'unwalked' });
+  await expectFault(() => cut.ready(), 'STORE_FAULTY');
+  await cut.close();
+});
+
+test('a folder that could not be opened is opened by itself once it can be', { timeout: 60_000 }, async () => {
+  const file = join(folder, 'a-file');
+  writeFileSync(file, 'x');
+  const path = join(file, 'below');
+  const store = open({ path, limits: { reopenMs: 50 } });
+  const entry = { key: Buffer.from('k'), value: Buffer.from('v') };
+  await expectFault(() => store.read(0, 0, [entry.key]), 'STORE_UNREACHABLE');
+  await expectFault(() => store.write([entry]), 'STORE_UNREACHABLE');
+  rmSync(file);
+  await until(async () => (await codeOf(() => store.write([entry]))) === undefined, 'it takes a write');
+  expectSame(await valuesOf(store, [entry.key]), [entry.value]);
+  await store.close();
+});
+
+test('opened behind, a damaged file is told and its replacement found', { timeout: 60_000 }, async () => {
+  const first = open();
+  const entry = { key: Buffer.from('k'), value: Buffer.alloc(300, 'v') };
+  await first.write([entry]);
+  await first.close();
+  const file = join(folder, 'data.mdb');
+  const whole = readFileSync(file);
+  truncateSync(file, 8192 * 2);
+  const store = open({ opening: 'behind', limits: { reopenMs: 50 } });
+  expect(await codeOf(() => store.read(0, 0, [entry.key]))).toBe('STORE_UNREACHABLE');
+  await until(async () => (await codeOf(() => store.read(0, 0, [entry.key]))) === 'STORE_FAULTY', 'the damage is told');
+  writeFileSync(file, whole);
+  await until(async () => (await codeOf(() => store.read(0, 0, [entry.key]))) === undefined, 'it is read again');
+  expectSame(await valuesOf(store, [entry.key]), [entry.value]);
+  await store.close();
+  // Closed at once, it leaves no process behind that walks.
+  const brief = open({ opening: 'behind' });
+  await brief.close();
+  await expectFault(() => brief.read(0, 0, [entry.key]), 'STORE_CLOSED');
+});
+
+async function codeOf(act: () => unknown): Promise<string | undefined> {
+  try {
+    await act();
+    return undefined;
+  } catch (error) {
+    return (error as { code: string }).code;
+  }
+}
+
 test('a folder that cannot be used is a clear error', async () => {
   const file = join(folder, 'a-file');
   writeFileSync(file, 'x');

@@ -20,16 +20,30 @@ const roles = Object.keys(storeRoles) as StoreRole[];
 export type OpenStores = UserStores & {
   readonly realtime: AppendingStore;
   /** Each store once, with the settings that name it. */
-  readonly each: readonly { readonly store: KeyValueStore; readonly names: readonly string[] }[];
+  readonly each: readonly {
+    readonly store: KeyValueStore;
+    readonly address: string;
+    readonly names: readonly string[];
+  }[];
   close(): Promise<void>;
 };
 
-/**
- * Opens what the settings name, and asks nothing of it yet. Throws with every setting that cannot be used, by name. `sweeps`: this thread
- * is the one that takes out of a local folder what has expired.
- */
-export async function openStores(config: Config, sweeps = false): Promise<OpenStores> {
-  const byAddress = new Map<string, { store: KeyValueStore; names: string[] }>();
+export type OpenStoresOptions = {
+  /** This thread is the one that takes out of a local folder what has expired. Default false. */
+  readonly sweeps?: boolean;
+  /**
+   * What `checkStores` has found to answer: local folders among it need no check of their own, others are opened behind, whenever that
+   * succeeds. Left out: no check was made.
+   */
+  readonly answering?: ReadonlySet<string>;
+};
+
+/** Opens what the settings name, and asks nothing of it yet. Throws with every setting that cannot be used, by name. */
+export async function openStores(
+  config: Config,
+  { sweeps = false, answering }: OpenStoresOptions = {},
+): Promise<OpenStores> {
+  const byAddress = new Map<string, { store: KeyValueStore; address: string; names: string[] }>();
   const problems: string[] = [];
   const found: Partial<Record<StoreRole, KeyValueStore>> = {};
   for (const role of roles) {
@@ -43,8 +57,9 @@ export async function openStores(config: Config, sweeps = false): Promise<OpenSt
     }
     try {
       const folder = join(config.dataDir, 'stores');
-      const store = await openStore(address, { now: monotonicNowMs, folder, sweeps });
-      byAddress.set(address, { store, names: [env] });
+      const opening = answering === undefined ? 'after-walk' : answering.has(address) ? 'unwalked' : 'behind';
+      const store = await openStore(address, { now: monotonicNowMs, folder, sweeps, opening });
+      byAddress.set(address, { store, address, names: [env] });
       found[role] = store;
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
@@ -70,27 +85,30 @@ export async function openStores(config: Config, sweeps = false): Promise<OpenSt
 /**
  * Whether every store answers, before a port is opened. A store that does not is an error that names its setting; with
  * `GAVELIN_START_DEGRADED=yes` it is only told, and its requests are answered on the rungs below until it comes.
+ * Returns the addresses that answer.
  */
-export async function checkStores(config: Config, log: (line: string) => void): Promise<void> {
+export async function checkStores(config: Config, log: (line: string) => void): Promise<ReadonlySet<string>> {
   const stores = await openStores(config);
   try {
     const problems: string[] = [];
+    const answering = new Set<string>();
     await Promise.all(
-      stores.each.map(async ({ store, names }) => {
+      stores.each.map(async ({ store, address, names }) => {
         try {
           await store.ready();
+          answering.add(address);
         } catch (error) {
           if (!(error instanceof StoreError)) throw error;
           problems.push(`${names.join(', ')}: ${error.code} ${error.message}`);
         }
       }),
     );
-    if (problems.length === 0) return;
-    if (config.startDegraded !== 'yes')
+    if (problems.length > 0 && config.startDegraded !== 'yes')
       throw new Error(
         `Stores do not answer (${settings.startDegraded.env}=yes starts without them):\n${problems.join('\n')}`,
       );
     for (const problem of problems) log(`starts degraded: ${problem}`);
+    return answering;
   } finally {
     await stores.close();
   }

@@ -66,7 +66,7 @@ const faultLogMs = 10_000;
 export async function startPod(config: Config, files: PodFiles, hooks: PodHooks): Promise<RunningPod> {
   mkdirSync(config.dataDir, { recursive: true });
   const startedMs = monotonicNowMs();
-  await checkStores(config, hooks.log);
+  const answeringStores = await checkStores(config, hooks.log);
   if (!config.storeRealtime.startsWith('local:') && config.noticeKeyFile === '')
     hooks.log(
       `${settings.storeRealtime.env} is shared, but this pod has a notice key of its own: no other will know its users' windows. Set ${settings.noticeKeyFile.env}.`,
@@ -127,7 +127,18 @@ export async function startPod(config: Config, files: PodFiles, hooks: PodHooks)
     });
     models.activated(await models.prepare(files.bundle, monotonicNowMs()));
     parts.push(() => models.active.tables.close());
-    const pod = new RunningPod({ config, hooks, market, journal, eventLog, logFolder, pool, models, startedMs });
+    const pod = new RunningPod({
+      config,
+      hooks,
+      answeringStores,
+      market,
+      journal,
+      eventLog,
+      logFolder,
+      pool,
+      models,
+      startedMs,
+    });
     await pod.open();
     return pod;
   } catch (error) {
@@ -139,6 +150,7 @@ export async function startPod(config: Config, files: PodFiles, hooks: PodHooks)
 type PodParts = {
   readonly config: Config;
   readonly hooks: PodHooks;
+  readonly answeringStores: ReadonlySet<string>;
   readonly market: PodMarket;
   readonly journal: CatalogJournal;
   readonly eventLog: EventLog;
@@ -166,6 +178,7 @@ export class RunningPod {
   readonly #changes: CatalogChanges;
   readonly #log: (line: string) => void;
   readonly #onHang: (reason: string) => void;
+  readonly #answeringStores: ReadonlySet<string>;
   readonly #threads: ServingThreads;
   readonly #predictions = PredictionCache.allocate();
   readonly #clickRates: ClickRatesFile;
@@ -193,6 +206,7 @@ export class RunningPod {
     this.startedMs = parts.startedMs;
     this.#log = parts.hooks.log;
     this.#onHang = parts.hooks.onHang;
+    this.#answeringStores = parts.answeringStores;
     const { market, eventLog, models } = parts;
     this.#changes = new CatalogChanges({
       journal: parts.journal,
@@ -263,6 +277,7 @@ export class RunningPod {
       this.#bidPort = await this.#threads.start({
         index,
         config,
+        answeringStores: this.#answeringStores,
         port: this.#bidPort,
         market: market.shared,
         scoring: this.pool.shared,

@@ -64,6 +64,8 @@ import { PlaceValues } from './value-tiers.ts';
 export type ServingThreadData = {
   readonly index: number;
   readonly config: Config;
+  /** Addresses that answered before this thread was started. */
+  readonly answeringStores: ReadonlySet<string>;
   /** 0 picks a free one. */
   readonly port: number;
   readonly market: MarketShared;
@@ -115,7 +117,7 @@ let faultsOfSecond: Record<string, number> = {};
 const scoring = new ScoringClient(data.scoring, data.index, now, (slot, outcome) => flow.finished(slot, outcome));
 const hasSecureNotices = (): boolean => publicUrl.startsWith('https:');
 const retrieval = new Retrieval(new TargetingIndex(data.market.index, catalog), hasSecureNotices);
-const stores = await openStores(config, data.index === 0);
+const stores = await openStores(config, { sweeps: data.index === 0, answering: data.answeringStores });
 const lookup = new Lookup({
   tables: userLookupTables(stores, { cacheMs: config.storeCacheMs, userDimension: auctionLimits.userDimension }),
   now,

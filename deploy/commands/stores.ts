@@ -57,9 +57,9 @@ async function createTables(config: Config): Promise<number> {
 async function fill(config: Config, isAll: boolean): Promise<number> {
   if (config.usersFile === '' || config.bundleDir === '')
     throw new Error(`${settings.usersFile.env} and ${settings.bundleDir.env} must be set.`);
-  await checkStores({ ...config, startDegraded: 'no' }, () => {});
+  const answering = await checkStores({ ...config, startDegraded: 'no' }, () => {});
   const bundle = await readBundle(config.bundleDir, trustedVerifier(config, join(config.dataDir, 'signing-key.pem')));
-  const stores = await openStores(config);
+  const stores = await openStores(config, { answering });
   const progress = new ProgressLine(process.stderr, () => performance.now());
   try {
     const { users, profiles, embeddings } = await fillStores({

@@ -1,17 +1,22 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { LmdbStore } from '#embeddings/stores/lmdb-store.ts';
 import { RedisStore } from '#embeddings/stores/redis-store.ts';
 import { storedValue } from '#embeddings/stores/stored-value.ts';
 import { encodeUserProfile, userProfileVersion } from '#embeddings/users/user-profile.ts';
+import { readConfig } from '#server/config.ts';
+import { openStores } from '#server/pod-stores.ts';
 import { type RedisServer, startRedis } from '../services/redis.ts';
 import { freePort } from '../services/server-process.ts';
 import { startPodOnStores } from '../support/fault-drill.ts';
 import { newLineItemFile } from '../support/new-line-item.ts';
 import type { Pod } from '../support/pod.ts';
 import { redisServerPath } from '../support/services.ts';
-import { startSmallPod } from '../support/small-demo.ts';
+import { smallDataDir, startSmallPod } from '../support/small-demo.ts';
 
 type Facts = {
   readonly rung: string;
@@ -235,6 +240,60 @@ test('a store that is not there stops the start by the name of its setting, unle
   const { facts } = await bidAndExplain(pod, request('degraded'));
   expect(facts.rung).toBe('average-embedding');
   expect(facts.lookups).toMatchObject([{ outcome: 'absent' }, { outcome: 'failed' }, { outcome: 'failed' }]);
+  expect(await pod.stop()).toBe(0);
+});
+
+test(
+  'threads walk through no file that the check before the start has walked through',
+  { timeout: 60_000 },
+  async () => {
+    const dataDir = mkdtempSync(join(tmpdir(), 'gavelin-walk-'));
+    const path = join(dataDir, 'stores');
+    const config = readConfig({ GAVELIN_DATA_DIR: dataDir });
+    const store = new LmdbStore({ path, now: Date.now });
+    const entries = Array.from({ length: 2000 }, (_, index) => ({
+      key: Buffer.from(`k${index}`),
+      value: Buffer.alloc(300, 'v'),
+    }));
+    await store.write(entries);
+    await store.close();
+    const file = join(path, 'data.mdb');
+    const damaged = readFileSync(file);
+    damaged.fill(0x5a, 44 * 8192, 64 * 8192);
+    writeFileSync(file, damaged);
+    // Only a walk finds what is wrong with the pages.
+    const outcomes = [];
+    for (const answering of [new Set([config.storeRealtime]), new Set<string>(), undefined]) {
+      rmSync(join(path, 'closed'), { force: true });
+      const stores = await openStores(config, answering === undefined ? {} : { answering });
+      const [write] = await Promise.allSettled([stores.realtime.remove([])]);
+      outcomes.push(write.status === 'fulfilled' ? 'open' : (write.reason as { code: string }).code);
+      await stores.close();
+    }
+    expect(outcomes).toEqual(['open', 'STORE_UNREACHABLE', 'STORE_FAULTY']);
+    rmSync(dataDir, { recursive: true });
+  },
+);
+
+test('a local folder that could not be opened serves once it can be', { timeout: 120_000 }, async () => {
+  const dataDir = smallDataDir();
+  const inTheWay = join(dataDir, 'stores');
+  writeFileSync(inTheWay, 'x');
+  const pod = await startSmallPod({
+    dataDir,
+    ownsDataDir: true,
+    env: { GAVELIN_START_DEGRADED: 'yes', GAVELIN_HOT_USERS_MAX: '0' },
+  });
+  expect(pod.output).toContain('starts degraded: GAVELIN_STORE_REALTIME');
+  const { facts } = await bidAndExplain(pod, request('degraded'));
+  expect(facts.lookups.map(({ outcome }) => outcome)).toContain('failed');
+  rmSync(inTheWay);
+  await expect
+    .poll(async () => (await bidAndExplain(pod, request('again'))).facts.lookups.map(({ outcome }) => outcome), {
+      timeout: 60_000,
+      interval: 2500,
+    })
+    .not.toContain('failed');
   expect(await pod.stop()).toBe(0);
 });
 

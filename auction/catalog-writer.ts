@@ -237,6 +237,7 @@ export class CatalogWriter {
     } finally {
       Atomics.add(this.#header, headerIndex.version, 1);
       Atomics.store(this.#header, headerIndex.sequence, sequence + 1);
+      Atomics.notify(this.#header, headerIndex.sequence);
     }
   }
 

@@ -23,7 +23,10 @@ export type AdCard = Omit<CreativeSpec, 'id'> & {
   readonly advertiserName: string;
 };
 
-const cardAttemptsMax = 4;
+/** Then a card is read as it is: only a writer that died inside a change comes to that. */
+const cardAttemptsMax = 8;
+/** A change of 100 ads takes about a millisecond; its writer wakes whoever waits. */
+const changeWaitMsMax = 5;
 
 /**
  * The catalog as one thread sees it: columns over shared memory, filled by the CatalogWriter of the main thread, which may
@@ -156,11 +159,16 @@ export class Catalog {
 
   /** All texts of one ad: for winners, not for candidates. */
   card(row: number): AdCard {
-    // A change takes microseconds: whoever meets one reads again, and never waits for it.
     for (let attempt = 1; ; attempt++) {
       const before = this.sequence;
-      const card = this.#readCard(row);
-      if (attempt === cardAttemptsMax || (this.sequence === before && (before & 1) === 0)) return card;
+      const isBeingChanged = (before & 1) === 1;
+      // Whoever meets a change lets its writer run: it may have lost its core in the middle.
+      if (isBeingChanged && attempt < cardAttemptsMax)
+        Atomics.wait(this.#header, headerIndex.sequence, before, changeWaitMsMax);
+      else {
+        const card = this.#readCard(row);
+        if (attempt >= cardAttemptsMax || this.sequence === before) return card;
+      }
     }
   }
 

@@ -15,6 +15,8 @@ export class CardCache {
 
   of(row: number): AdCard {
     const sequence = this.#catalog.sequence;
+    // Odd: a change is being written. Until it is done, what was known just before it still holds.
+    if (sequence % 2 === 1) return (sequence - 1 === this.#sequence && this.#cards.get(row)) || this.#catalog.card(row);
     if (sequence !== this.#sequence || this.#cards.size >= cardCountMax) {
       this.#cards.clear();
       this.#sequence = sequence;
@@ -22,8 +24,8 @@ export class CardCache {
     const known = this.#cards.get(row);
     if (known !== undefined) return known;
     const card = this.#catalog.card(row);
-    // Odd: a change is being written, and what was read may be half of it.
-    if (sequence % 2 === 0 && this.#catalog.sequence === sequence) this.#cards.set(row, card);
+    // Read behind a change that has come meanwhile, it is newer than the others here.
+    if (this.#catalog.sequence === sequence) this.#cards.set(row, card);
     return card;
   }
 }

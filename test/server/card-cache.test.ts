@@ -51,6 +51,19 @@ test('what was read during a change is not kept', () => {
   expect(decoded()).toBe(3);
 });
 
+test('while a change is being written, what was known just before it holds, and nothing older', () => {
+  let sequence = 2;
+  const { catalog, decoded } = catalogOf(() => sequence);
+  const cards = new CardCache(catalog);
+  const before = cards.of(7);
+  sequence = 3;
+  expect(cards.of(7)).toBe(before);
+  // Another change has been made between: what is known may be older than its acknowledgement.
+  sequence = 5;
+  expect(cards.of(7)).not.toBe(before);
+  expect(decoded()).toBe(2);
+});
+
 test('no more cards are kept than its bound', () => {
   const { catalog, decoded } = catalogOf(() => 2);
   const cards = new CardCache(catalog);

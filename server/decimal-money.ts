@@ -34,6 +34,9 @@ export function cpmTextToNanos(text: string, rounding: 'up' | 'down'): number | 
   return Math.min(nanos + (isRoundedUp ? 1 : 0), Number.MAX_SAFE_INTEGER);
 }
 
+/** The product of the nearest double and 10^6 is off by one part in 2^52 at most: below this by less than half a nano. */
+const exactProductMax = 2 ** 51;
+
 /**
  * A CPM that came as a JSON number, as nanos per impression rounded up. The number is read as the shortest decimal that
  * names it, which is what its sender wrote: 1.1 is 1,100,000 nanos although 1.1 × 10^6 is more in binary.
@@ -41,7 +44,7 @@ export function cpmTextToNanos(text: string, rounding: 'up' | 'down'): number | 
  */
 export function cpmNumberToNanosUp(cpm: number): number {
   const nanos = cpm * 1e6;
-  if (Number.isSafeInteger(nanos)) return nanos;
+  if (Number.isSafeInteger(nanos) && nanos < exactProductMax) return nanos;
   if (!(nanos < Number.MAX_SAFE_INTEGER)) return Number.MAX_SAFE_INTEGER;
   return cpmTextToNanos(String(cpm), 'up') ?? Math.ceil(nanos);
 }

@@ -48,6 +48,8 @@ test('a number means the shortest decimal that names it', () => {
   expect(cpmNumberToNanosUp(1.1)).toBe(1_100_000);
   expect(cpmNumberToNanosUp(0.000_000_1)).toBe(1);
   expect(cpmNumberToNanosUp(1_249_995)).toBe(1_249_995_000_000);
+  // As a product of floats it is a nano off, and whole all the same.
+  expect(cpmNumberToNanosUp(8_809_203_599.28)).toBe(8_809_203_599_280_000);
   expect(cpmNumberToNanosUp(1e300)).toBe(Number.MAX_SAFE_INTEGER);
   expect(cpmNumberToNanosUp(Number.POSITIVE_INFINITY)).toBe(Number.MAX_SAFE_INTEGER);
   fc.assert(

@@ -1,9 +1,11 @@
+import type { VectorScale } from '#embeddings/quantisation.ts';
 import { storedValue } from '#embeddings/stores/stored-value.ts';
 import type { KeyValueStore, StoreEntry } from '#embeddings/stores/store.ts';
 import { userEmbeddingVersion, UserEmbeddingRows } from '#embeddings/users/user-embedding-row.ts';
 import { encodeUserProfile, userProfileVersion } from '#embeddings/users/user-profile.ts';
 import type { Bundle } from '#inference/bundle.ts';
-import { userVectors } from '#inference/user-tower.ts';
+import type { Tower } from '#inference/tower.ts';
+import { openUserTower } from '#inference/user-tower.ts';
 import { ProfileVocabulary } from './profile-vocabulary.ts';
 import { type UserStores, userTablePrefixes } from './user-tables.ts';
 import { type Profile, usersOf } from './users-file.ts';
@@ -34,29 +36,36 @@ export async function fillStores(options: FillOptions): Promise<Filled> {
   if (bundle.userScale === undefined)
     throw new Error(`Bundle ${bundle.id} says no scale of its user vectors: it cannot be served from stores.`);
   let count = 0;
-  for await (const _ of usersOf(usersPath)) {
-    count++;
-  }
+  for await (const _ of usersOf(usersPath)) count++;
   const run: Profile[] = [];
   let done = 0;
   let index = 0;
-  const write = async (): Promise<void> => {
-    await writeRun(run, options);
-    done += run.length;
-    run.length = 0;
-    onProgress(done, Math.max(0, count - skipCount), 'users written');
-  };
-  for await (const profile of usersOf(usersPath)) {
-    if (index++ < skipCount) continue;
-    run.push(profile);
-    if (run.length === usersPerRun) await write();
+  const embedder = await Embedder.open(bundle, bundle.userScale);
+  try {
+    const write = async (): Promise<void> => {
+      await writeRun(run, embedder, options);
+      done += run.length;
+      run.length = 0;
+      onProgress(done, Math.max(0, count - skipCount), 'users written');
+    };
+    for await (const profile of usersOf(usersPath)) {
+      if (index++ < skipCount) continue;
+      run.push(profile);
+      if (run.length === usersPerRun) await write();
+    }
+    if (run.length > 0) await write();
+  } finally {
+    await embedder.close();
   }
-  if (run.length > 0) await write();
   const profileWrites = stores.history === stores.batch ? done : 2 * done;
   return { users: count, profiles: profileWrites, embeddings: done };
 }
 
-async function writeRun(profiles: readonly Profile[], { bundle, stores, nowMs }: FillOptions): Promise<void> {
+async function writeRun(
+  profiles: readonly Profile[],
+  embedder: Embedder,
+  { stores, nowMs }: FillOptions,
+): Promise<void> {
   const writtenMs = nowMs();
   const profileEntries = profiles.map((profile) => ({
     key: Buffer.from(`${userTablePrefixes.profile}${profile.id}`),
@@ -64,30 +73,49 @@ async function writeRun(profiles: readonly Profile[], { bundle, stores, nowMs }:
   }));
   const writes = new Map<KeyValueStore, StoreEntry[]>([[stores.batch, [...profileEntries]]]);
   if (stores.history !== stores.batch) writes.set(stores.history, [...profileEntries]);
-  const embeddingEntries = await embeddingEntriesOf(profiles, bundle, writtenMs);
+  const embeddingEntries = await embedder.entriesOf(profiles, writtenMs);
   writes.set(stores.embeddings, [...(writes.get(stores.embeddings) ?? []), ...embeddingEntries]);
   await Promise.all([...writes].map(([store, entries]) => store.write(entries)));
 }
 
-async function embeddingEntriesOf(
-  profiles: readonly Profile[],
-  bundle: Bundle,
-  writtenMs: number,
-): Promise<StoreEntry[]> {
-  const vocabulary = new ProfileVocabulary(bundle.schema);
-  const ids = new Int32Array(profiles.length * vocabulary.width);
-  for (const [index, profile] of profiles.entries())
-    vocabulary.idsInto(ids, index * vocabulary.width, profile.id, profile);
-  const vectors = await userVectors(bundle, ids, profiles.length);
-  const rows = new UserEmbeddingRows(bundle.towerVersion, bundle.userScale!);
-  const prefix = Buffer.from(userTablePrefixes.embedding);
-  const dimension = bundle.head.dims.user;
-  return profiles.map((profile, index) => ({
-    key: Buffer.concat([prefix, rows.keyOf(profile.id)]),
-    value: storedValue(
-      rows.encode(vectors.subarray(index * dimension, (index + 1) * dimension)),
-      userEmbeddingVersion,
-      writtenMs,
-    ),
-  }));
+const embeddingPrefix = Buffer.from(userTablePrefixes.embedding);
+
+/** Profiles to entries of vectors. Its tower and vocabulary are made once: both hold every user that the model knows. */
+class Embedder {
+  readonly #tower: Tower;
+  readonly #vocabulary: ProfileVocabulary;
+  readonly #rows: UserEmbeddingRows;
+  readonly #dimension: number;
+
+  static async open(bundle: Bundle, scale: VectorScale): Promise<Embedder> {
+    return new Embedder(await openUserTower(bundle), bundle, scale);
+  }
+
+  private constructor(tower: Tower, bundle: Bundle, scale: VectorScale) {
+    this.#tower = tower;
+    this.#vocabulary = new ProfileVocabulary(bundle.schema);
+    this.#rows = new UserEmbeddingRows(bundle.towerVersion, scale);
+    this.#dimension = bundle.head.dims.user;
+  }
+
+  async entriesOf(profiles: readonly Profile[], writtenMs: number): Promise<StoreEntry[]> {
+    const { width } = this.#vocabulary;
+    const ids = new Int32Array(profiles.length * width);
+    for (const [index, profile] of profiles.entries())
+      this.#vocabulary.idsInto(ids, index * width, profile.id, profile);
+    const vectors = await this.#tower.vectors(ids, profiles.length);
+    const dimension = this.#dimension;
+    return profiles.map((profile, index) => ({
+      key: Buffer.concat([embeddingPrefix, this.#rows.keyOf(profile.id)]),
+      value: storedValue(
+        this.#rows.encode(vectors.subarray(index * dimension, (index + 1) * dimension)),
+        userEmbeddingVersion,
+        writtenMs,
+      ),
+    }));
+  }
+
+  close(): Promise<void> {
+    return this.#tower.close();
+  }
 }

@@ -16,6 +16,11 @@ const storeRoles = {
 type StoreRole = keyof typeof storeRoles;
 const roles = Object.keys(storeRoles) as StoreRole[];
 
+/** The addresses that the settings name, each once. */
+export function storeAddresses(config: Config): readonly string[] {
+  return [...new Set(roles.map((role) => config[storeRoles[role]]))];
+}
+
 /** The stores of one thread. Roles with one address share one store, and so its connections. */
 export type OpenStores = UserStores & {
   readonly realtime: AppendingStore;

@@ -123,7 +123,8 @@ export class V1Reader {
   }
 }
 
-const nothingBlocked: BidRequest['blocked'] = {
+/** No list of any kind. */
+export const nothingBlocked: BidRequest['blocked'] = {
   advertiserDomains: [],
   categories: [],
   allowedCategories: [],

@@ -4,7 +4,7 @@ import { readBundle } from '#inference/bundle-read.ts';
 import { type Config, readConfig, settings } from '#server/config.ts';
 import { fillStores } from '#server/fill-stores.ts';
 import { monotonicNowMs } from '#server/monotonic-clock.ts';
-import { checkStores, openStores } from '#server/pod-stores.ts';
+import { checkStores, openStores, storeAddresses } from '#server/pod-stores.ts';
 import { trustedVerifier } from '#server/trusted-bundles.ts';
 import { ProgressLine } from '../progress.ts';
 
@@ -40,9 +40,8 @@ export async function runStores(
 }
 
 async function createTables(config: Config): Promise<number> {
-  const texts = [config.storeRealtime, config.storeEmbeddings, config.storeBatch, config.storeHistory];
   let count = 0;
-  for (const text of new Set(texts)) {
+  for (const text of storeAddresses(config)) {
     const address = storeAddress(text);
     if (address.kind !== 'bigtable') continue;
     const { createBigtableTable } = await import('#embeddings/stores/bigtable-client.ts');

@@ -1,4 +1,5 @@
 import type { BidRequest } from '#server/bid-request.ts';
+import { nothingBlocked } from '#server/v1-request.ts';
 
 export const plainImp: BidRequest['imps'][number] = {
   id: '1',
@@ -43,16 +44,7 @@ export const plainRequest: BidRequest = {
   },
   device: { type: 'phone', os: 'ios', country: 'USA', language: 'en' },
   user: { key: 'u1', isKeyAllowed: true, refusal: '', segments: [] },
-  blocked: {
-    advertiserDomains: [],
-    categories: [],
-    allowedCategories: [],
-    categoryTaxonomy: 1,
-    appBundles: [],
-    allowedSeats: [],
-    blockedSeats: [],
-    allowedLanguages: [],
-  },
+  blocked: nothingBlocked,
   ext: undefined,
   leniency: { coercions: 0, conflicts: 0, ignored: 0 },
 };

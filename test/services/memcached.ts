@@ -1,5 +1,4 @@
-import { connect } from 'node:net';
-import { freePort, ServerProcess } from './server-process.ts';
+import { answersLine, freePort, ServerProcess } from './server-process.ts';
 
 const host = '127.0.0.1';
 
@@ -29,15 +28,5 @@ export async function startMemcached(command: string, args: readonly string[] = 
 }
 
 function answers(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ host, port });
-    const done = (answer: boolean) => {
-      socket.destroy();
-      resolve(answer);
-    };
-    socket.setTimeout(500, () => done(false));
-    socket.once('connect', () => socket.write('mn\r\n'));
-    socket.once('data', (data) => done(data.toString() === 'MN\r\n'));
-    socket.once('error', () => done(false));
-  });
+  return answersLine(port, 'mn', (text) => text === 'MN\r\n');
 }

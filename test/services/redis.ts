@@ -1,10 +1,9 @@
 import { mkdtemp, rm } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { until } from '../support/until.ts';
-import { freePort, ServerProcess } from './server-process.ts';
+import { answersLine, freePort, ServerProcess } from './server-process.ts';
 
 const host = '127.0.0.1';
 /** Replicas take over about this much and an election after the master fell silent. */
@@ -286,15 +285,5 @@ function holds(range: string, slot: number): boolean {
 
 /** Whether somebody there answers a PING within a moment, if only that we must say who we are. */
 function saysPong(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ host, port });
-    const done = (answer: boolean) => {
-      socket.destroy();
-      resolve(answer);
-    };
-    socket.setTimeout(500, () => done(false));
-    socket.once('connect', () => socket.write('PING\r\n'));
-    socket.once('data', (data) => done(data.toString().startsWith('+PONG') || data.toString().startsWith('-NOAUTH')));
-    socket.once('error', () => done(false));
-  });
+  return answersLine(port, 'PING', (text) => text.startsWith('+PONG') || text.startsWith('-NOAUTH'));
 }

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { until } from '../support/until.ts';
 
 const logCharactersKept = 4000;
@@ -99,5 +99,20 @@ export function freePort(): Promise<number> {
         typeof address === 'object' && address !== null ? resolve(address.port) : reject(new Error('no port')),
       );
     });
+  });
+}
+
+/** Whether a server on this machine answers a line within a moment, and with what `isAnswer` takes for one. */
+export function answersLine(port: number, line: string, isAnswer: (text: string) => boolean): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: '127.0.0.1', port });
+    const done = (answer: boolean) => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.setTimeout(500, () => done(false));
+    socket.once('connect', () => socket.write(`${line}\r\n`));
+    socket.once('data', (data) => done(isAnswer(data.toString())));
+    socket.once('error', () => done(false));
   });
 }

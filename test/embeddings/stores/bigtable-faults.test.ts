@@ -6,7 +6,7 @@ import { DelayProxy } from '../../support/delay-proxy.ts';
 import { bigtableEmulatorPath } from '../../support/services.ts';
 import { until } from '../../support/until.ts';
 import { historyKey, historyPrefix } from './history-keys.ts';
-import { expectFault, expectSame, ownKey, valuesOf } from './store.contract.ts';
+import { codeOf, faultOf, expectFault, expectSame, ownKey, valuesOf } from './store.contract.ts';
 
 const command = bigtableEmulatorPath();
 const limits = { answerMs: 400, silenceMs: 800 };
@@ -133,17 +133,4 @@ async function allOf(store: BigtableStore, prefix: Buffer, limit = 100): Promise
   const values: Buffer[] = [];
   for await (const { value } of store.scan(prefix, limit)) values.push(value);
   return values;
-}
-
-async function faultOf(call: () => Promise<unknown>): Promise<string | undefined> {
-  try {
-    await call();
-    return undefined;
-  } catch (error) {
-    return codeOf(error);
-  }
-}
-
-function codeOf(error: unknown): string {
-  return String((error as { code?: unknown }).code);
 }

@@ -5,7 +5,7 @@ import type { KeyValueStore } from '#embeddings/stores/store.ts';
 import { type MemcachedProcess, startMemcached } from '../../services/memcached.ts';
 import { memcachedPath } from '../../support/services.ts';
 import { until } from '../../support/until.ts';
-import { expectFault, expectSame, ownKey, valuesOf } from './store.contract.ts';
+import { codeOf, faultOf, expectFault, expectSame, ownKey, valuesOf } from './store.contract.ts';
 
 const command = memcachedPath();
 const limits = { connectMs: 500, answerMs: 200, silenceMs: 400, reconnectMsMax: 200 };
@@ -261,16 +261,3 @@ test('more copies than servers, or no server, is an invalid address', async () =
     'STORE_ADDRESS_INVALID',
   );
 });
-
-async function faultOf(call: () => Promise<unknown>): Promise<string | undefined> {
-  try {
-    await call();
-    return undefined;
-  } catch (error) {
-    return codeOf(error);
-  }
-}
-
-function codeOf(error: unknown): string {
-  return String((error as { code?: unknown }).code);
-}

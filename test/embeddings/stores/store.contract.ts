@@ -317,3 +317,17 @@ const someValue = fc
 function copiesOf(store: KeyValueStore): number {
   return Math.max(...Array.from({ length: store.shardCount }, (_, shard) => store.copyCount(shard)));
 }
+
+/** The code of what a call rejects with; undefined when it does not. */
+export async function faultOf(call: () => Promise<unknown>): Promise<string | undefined> {
+  try {
+    await call();
+    return undefined;
+  } catch (error) {
+    return codeOf(error);
+  }
+}
+
+export function codeOf(error: unknown): string {
+  return String((error as { code?: unknown }).code);
+}
